@@ -1,0 +1,64 @@
+"""Motion on the host: dense inverse search (DIS), by OpenCV.
+
+Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016; OpenCV's preset "medium". It has no weights
+and no FLOPs that XLA could count; its time is real and is always measured.
+
+Flow is in pixels of its own grid, channel 0 = x, and `warp(frame1, flow01)` looks like `frame0`.
+"""
+
+import cv2
+import numpy as np
+
+MIN_SIDE = 16  # px; DIS wants a 12 px side at the least, smaller pictures are padded by their own edge
+
+
+def dis(frame0: np.ndarray, frame1: np.ndarray, edge: int = 384) -> tuple[np.ndarray, np.ndarray]:
+    """Motion between two frames, both ways.
+
+    The frames are turned to 8-bit grey and shrunk (area average) so that the short side has `edge` pixels; a smaller
+    frame keeps its size. Pictures under 16 px are padded by their own edge for the search and the flow is cropped back.
+
+    Args:
+      frame0: [H, W, 3] RGB, uint8, or float in [0, 1].
+      frame1: the same shape and type.
+      edge: px of the short side of the flow's grid, 1 or more.
+
+    Returns:
+      (flow01, flow10): float32 [h, w, 2], px of their own grid, min(h, w) = min(edge, H, W).
+
+    Raises:
+      ValueError: frames that are not [H, W, 3], differ in shape or are empty; an edge under 1.
+    """
+    if frame0.ndim != 3 or frame0.shape[-1] != 3 or 0 in frame0.shape:
+        raise ValueError(f"`frame0` must be [H, W, 3] with at least one pixel; got shape {frame0.shape}.")
+    if frame0.shape != frame1.shape:
+        raise ValueError(f"Both frames must have one shape; got {frame0.shape} and {frame1.shape}.")
+    if edge < 1:
+        raise ValueError(f"`edge` (={edge}) must be 1 px or more.")
+    height, width = grid_size(*frame0.shape[:2], edge)
+    grey0, grey1 = (_grey(frame, height, width) for frame in (frame0, frame1))  # uint8 [h, w]
+    pad_y, pad_x = max(0, MIN_SIDE - height), max(0, MIN_SIDE - width)
+    if pad_y or pad_x:
+        grey0, grey1 = (cv2.copyMakeBorder(grey, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE) for grey in (grey0, grey1))
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # it keeps state: one for each call
+    flow01, flow10 = search.calc(grey0, grey1, None), search.calc(grey1, grey0, None)
+    return _crop(flow01, height, width), _crop(flow10, height, width)
+
+
+def grid_size(height: int, width: int, edge: int) -> tuple[int, int]:
+    """Size (h, w) of a grid whose short side is `edge`, of a frame's shape, never larger than the frame."""
+    scale = min(1.0, edge / min(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _grey(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8 [h, w]. Shrunk first, in the frame's own type, so that rounding comes last."""
+    if frame.shape[:2] != (height, width):
+        frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    if frame.dtype != np.uint8:
+        frame = np.rint(np.clip(frame, 0, 1) * 255).astype(np.uint8)
+    return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
+
+
+def _crop(flow: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.ascontiguousarray(flow[:height, :width], dtype=np.float32)

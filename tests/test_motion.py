@@ -1,0 +1,83 @@
+"""Tests of `jaxdyn.motion`."""
+
+import cv2
+import numpy as np
+import pytest
+
+from jaxdyn import motion
+
+
+def texture(height, width, seed=0):
+    noise = np.random.default_rng(seed).random((height, width, 3)).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), 2.5)
+    return (noise - noise.min()) / (noise.max() - noise.min())
+
+
+def test_known_shift_and_direction():
+    # The picture moves 5 px to the right and 3 px down: what is at x in frame 0 is at x + 5 in frame 1.
+    large = texture(160, 220)
+    frame0, frame1 = large[20:140, 20:200], large[17:137, 15:195]
+    flow01, flow10 = motion.dis(frame0, frame1)
+    assert flow01.dtype == np.float32
+    assert flow01.shape == flow10.shape == (120, 180, 2)
+    inner = np.s_[20:-20, 20:-20]
+    np.testing.assert_allclose(np.median(flow01[inner], axis=(0, 1)), [5, 3], atol=0.1)
+    np.testing.assert_allclose(np.median(flow10[inner], axis=(0, 1)), [-5, -3], atol=0.1)
+    # warp(frame1, flow01) looks like frame0
+    y, x = np.mgrid[:120, :180].astype(np.float32)
+    warped = cv2.remap(frame1, x + flow01[..., 0], y + flow01[..., 1], cv2.INTER_LINEAR)
+    assert np.abs(warped - frame0)[inner].mean() < 0.2 * np.abs(frame1 - frame0)[inner].mean()
+
+
+@pytest.mark.parametrize(
+    ("size", "edge", "expected"),
+    [((120, 180), 60, (60, 90)), ((180, 120), 60, (90, 60)), ((50, 70), 384, (50, 70)), ((101, 333), 50, (50, 165))],
+)
+def test_grid_size_is_px_of_the_short_side_and_never_larger(size, edge, expected):
+    frame = texture(*size)
+    flow01, flow10 = motion.dis(frame, frame, edge=edge)
+    assert flow01.shape == flow10.shape == (*expected, 2)
+
+
+def test_flow_is_in_pixels_of_its_own_grid():
+    large = texture(200, 280)
+    flow01, _ = motion.dis(large[10:170, 20:260], large[10:170, 12:252], edge=80)  # 8 px at 160, 4 px at 80
+    np.testing.assert_allclose(np.median(flow01[10:-10, 20:-20], axis=(0, 1)), [4, 0], atol=0.1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 7), (2, 100), (11, 11), (12, 12), (1, 17)])
+def test_tiny_frames(size):
+    frame0, frame1 = (
+        texture(*size) if min(size) > 2 else np.zeros((*size, 3), np.float32),
+        np.ones((*size, 3), np.float32),
+    )
+    for flow in motion.dis(frame0, frame1):
+        assert flow.shape == (*size, 2)
+        assert np.isfinite(flow).all()
+
+
+def test_equal_frames_do_not_move():
+    frame = (texture(64, 64) * 255).astype(np.uint8)
+    assert all(np.abs(flow).max() < 1e-3 for flow in motion.dis(frame, frame))
+
+
+def test_uint8_and_float_agree():
+    frame0, frame1 = ((texture(64, 96, seed) * 255).astype(np.uint8) for seed in (1, 2))
+    for a, b in zip(
+        motion.dis(frame0, frame1), motion.dis(frame0 / np.float32(255), frame1 / np.float32(255)), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "edge", "message"),
+    [
+        (((8, 8), (8, 8)), 8, r"\[H, W, 3\]"),
+        (((8, 8, 3), (8, 9, 3)), 8, "one shape"),
+        (((0, 8, 3), (0, 8, 3)), 8, "at least one pixel"),
+        (((8, 8, 3), (8, 8, 3)), 0, r"`edge` \(=0\)"),
+    ],
+)
+def test_errors_name_the_value(shapes, edge, message):
+    with pytest.raises(ValueError, match=message):
+        motion.dis(np.zeros(shapes[0], np.float32), np.zeros(shapes[1], np.float32), edge=edge)
