@@ -1,0 +1,25 @@
+"""Fixtures shared by all tests. Everything runs on the CPU, and every warning is an error."""
+
+import os
+import pathlib
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import numpy as np
+import pytest
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def shared() -> pathlib.Path:
+    """The folder of reference outputs and clips beside the checkout; a test that asks for it is skipped without it."""
+    if not SHARED.is_dir():
+        pytest.skip("needs ../shared, which is not here")
+    return SHARED
+
+
+@pytest.fixture
+def random() -> np.random.RandomState:
+    """Random numbers that are the same in every run."""
+    return np.random.RandomState(0)
