@@ -27,7 +27,7 @@ Padding = Literal["zero", "reflect", "valid"]
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _SMALL_SIDE = 12  # below this the thrown-away border costs more than the slower VALID form
 
-_is_analysed: contextvars.ContextVar[bool] = contextvars.ContextVar("is_analysed", default=False)
+_analysed: contextvars.ContextVar[bool] = contextvars.ContextVar("analysed", default=False)
 
 
 @contextlib.contextmanager
@@ -36,11 +36,16 @@ def analysed() -> Iterator[None]:
 
     For `jaxdyn.flops` only: the numbers are the same, the speed is not.
     """
-    token = _is_analysed.set(True)
+    token = _analysed.set(True)
     try:
         yield
     finally:
-        _is_analysed.reset(token)
+        _analysed.reset(token)
+
+
+def is_analysed() -> bool:
+    """Whether a cost analysis is being traced: loops over layers are then written out, because a loop's body counts once."""
+    return _analysed.get()
 
 
 def conv2d(
@@ -69,7 +74,7 @@ def conv2d(
       [B, ceil(H / stride), ceil(W / stride), O], for "valid" the size that is covered.
 
     Raises:
-      ValueError: channels that do not fit the kernel or the groups, or an image too small for reflection.
+      ValueError: channels that do not fit the kernel or the groups, or an unknown padding.
     """
     kh, kw, fan, num_out = kernel.shape
     if x.ndim != 4 or x.shape[-1] != fan * groups:
@@ -84,7 +89,7 @@ def conv2d(
     if padding == "reflect":
         x = pad_reflect(x, ((py, py), (px, px)))
         py = px = 0
-    if _is_analysed.get() and (py or px):
+    if is_analysed() and (py or px):
         x = jnp.pad(x, ((0, 0), (py, py), (px, px), (0, 0)))
         py = px = 0
     pads = ((py, py), (px, px))
@@ -99,18 +104,18 @@ def conv2d(
 def pad_reflect(x: chex.Array, pads: tuple[tuple[int, int], tuple[int, int]]) -> chex.Array:
     """Pad H and W by mirroring about the edge pixel (PyTorch's ReflectionPad2d). x: [B, H, W, C].
 
-    Raises:
-      ValueError: a pad that reaches the side; `patches.pad_to` replicates the edge there.
+    `Differs:` where a pad reaches the side, which PyTorch refuses, the edge pixel is repeated: a feature map may be one pixel wide.
     """
     for axis, (low, high) in zip((1, 2), pads, strict=True):
         side = x.shape[axis]
-        if max(low, high) >= side:
-            raise ValueError(f"reflection by {max(low, high)} px needs a side longer than that, got {side}; enlarge the image")
-        if low or high:
-            # One-pixel mirrors (the usual case) are plain slices: XLA then fuses them, which `jnp.pad` prevents.
-            before = [lax.slice_in_dim(x, i, i + 1, axis=axis) for i in range(low, 0, -1)]
-            after = [lax.slice_in_dim(x, side - 2 - i, side - 1 - i, axis=axis) for i in range(high)]
-            x = jnp.concatenate([*before, x, *after], axis=axis)
+        if not (low or high):
+            continue
+        is_mirrored = max(low, high) < side
+        before = [i if is_mirrored else 0 for i in range(low, 0, -1)]
+        after = [side - 2 - i if is_mirrored else side - 1 for i in range(high)]
+        # Plain slices, because XLA fuses them into what comes next; `jnp.pad` reverses and copies.
+        rows = [lax.slice_in_dim(x, i, i + 1, axis=axis) for i in (*before, *after)]
+        x = jnp.concatenate([*rows[: len(before)], x, *rows[len(before) :]], axis=axis)
     return x
 
 
@@ -120,7 +125,7 @@ def _convolve(x, kernel, pads, stride, dilation):
     kh, kw = kernel.shape[:2]
     is_unpadded = not any(map(any, pads))
     grows = is_unpadded and kh == kw and kh % 2 and kh > 1 and stride == 1 and min(x.shape[1:3]) > _SMALL_SIDE
-    if grows and not _is_analysed.get():
+    if grows and not is_analysed():
         crop = dilation * (kh // 2)
         y = _plain(x, kernel, ((crop, crop), (crop, crop)), 1, dilation)
         return y[:, crop : y.shape[1] - crop, crop : y.shape[2] - crop]
