@@ -5,7 +5,7 @@
 
 Everything is done in float32, so that 8 to 16 bits go through one path. RGB is clipped to [0, 1], as the models expect.
 Chroma is taken as sited left (the default of H.264, HEVC and VP9), and the two directions are a matched pair: a picture
-that is turned to RGB and back is the picture it was, so an in-between frame of a still scene does not change its colours.
+that is turned to RGB and back is the picture it was: an in-between frame of a still scene keeps its colours.
 """
 
 import dataclasses

@@ -37,12 +37,29 @@ def dis(frame0: np.ndarray, frame1: np.ndarray, edge: int = 384) -> tuple[np.nda
         raise ValueError(f"`edge` (={edge}) must be 1 px or more.")
     height, width = grid_size(*frame0.shape[:2], edge)
     grey0, grey1 = (_grey(frame, height, width) for frame in (frame0, frame1))  # uint8 [h, w]
+    return search(grey0, grey1), search(grey1, grey0)
+
+
+def search(grey0: np.ndarray, grey1: np.ndarray, finest_scale: int | None = None) -> np.ndarray:
+    """Motion from one grey picture to another, at their own size.
+
+    Args:
+      grey0: uint8 [h, w].
+      grey1: uint8 [h, w].
+      finest_scale: how many times the finest searched level is halved; None = the preset's.
+
+    Returns:
+      flow01, float32 [h, w, 2], px.
+    """
+    height, width = grey0.shape
     pad_y, pad_x = max(0, MIN_SIDE - height), max(0, MIN_SIDE - width)
     if pad_y or pad_x:
         grey0, grey1 = (cv2.copyMakeBorder(grey, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE) for grey in (grey0, grey1))
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # it keeps state: one for each call
-    flow01, flow10 = search.calc(grey0, grey1, None), search.calc(grey1, grey0, None)
-    return _crop(flow01, height, width), _crop(flow10, height, width)
+    engine = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # it keeps state: one for each call
+    if finest_scale is not None:
+        engine.setFinestScale(finest_scale)
+    flow = engine.calc(grey0, grey1, None)
+    return np.ascontiguousarray(flow[:height, :width], dtype=np.float32)
 
 
 def grid_size(height: int, width: int, edge: int) -> tuple[int, int]:
@@ -58,7 +75,3 @@ def _grey(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     if frame.dtype != np.uint8:
         frame = np.rint(np.clip(frame, 0, 1) * 255).astype(np.uint8)
     return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
-
-
-def _crop(flow: np.ndarray, height: int, width: int) -> np.ndarray:
-    return np.ascontiguousarray(flow[:height, :width], dtype=np.float32)
