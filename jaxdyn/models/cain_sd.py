@@ -1,0 +1,306 @@
+"""CAIN-SD, "Motion-Aware Dynamic Architecture for Efficient Frame Interpolation": each patch gets the scale and the depth that its motion asks for.
+
+    frames -> router's images -> motion -> SD-finder -> Route -> patches -> CAIN at 1 / s, to exit d -> CARN-M x s -> merge -> frame
+
+The Route is a value: `find` makes it, `masked` or `packed` execution (see `jaxdyn.routing`) consumes it, and both give the same picture.
+
+Beyond the paper, all off by default and marked `Differs:`, are options that the shipped weights use:
+
+- `is_aligned`: the motion that the router already paid for warps both frames to the middle first; CAIN then predicts how to blend the
+  warped frames and what to add. That correction is what a reduced scale computes small and an interpolation brings back to size: the
+  pictures themselves stay at full size, and no super-resolution network is needed.
+- `has_exit0`: a patch may take no residual group at all; its output is the mean of its two (aligned) frames.
+- `motion`: "pwcnet" is the paper's; "dis" takes motion that the host computed (`jaxdyn.motion.dis`); "difference" lets ScaleNet see
+  the difference of the frames in place of motion, the paper's cheap alternative.
+
+Axes: B, H, W frames; h, w the router's images; n_h, n_w grid of patches, N = B n_h n_w; P_h, P_w sides of a patch.
+"""
+
+import functools
+from typing import Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxdyn import routing
+from jaxdyn.models import cain
+from jaxdyn.models.carn import CARNM
+from jaxdyn.models.pwcnet import PWCNet
+from jaxdyn.models.sdfinder import Finder, magnitude
+from jaxdyn.ops import patches, resample, warp
+from jaxdyn.types import SCALES, Route
+
+Execution = Literal["masked", "packed"]
+Motion = tuple[chex.Array, chex.Array]
+
+
+class CainSD(nn.Module):
+    """The dynamic network: `(frame0, frame1, motion=None, route=None, execution=...) -> (frame, aux)`.
+
+    Attributes:
+      num_feat, num_group, num_block, reduction: CAIN's, see there. There are num_group exits.
+      patch, stride: side and distance of patches, in pixels of the frame.
+      router_edge: short side of the images that the router sees, in pixels; they are never enlarged.
+      motion: "pwcnet", "difference" or "dis", where the motion comes from.
+      is_aligned, has_exit0: the options above.
+      fixed_scale: index into `SCALES` that every patch gets (CAIN-D has no ScaleNet), or None: ScaleNet decides.
+      fixed_depth: exit that every patch takes (CAIN-S has no DepthNet), or None: DepthNet decides.
+      chunks: how many patches of each scale run side by side in packed execution.
+    """
+
+    num_feat: int = 192
+    num_group: int = 5
+    num_block: int = 12
+    reduction: int = 16
+    patch: int = 256
+    stride: int = 240
+    router_edge: int = 192
+    motion: Literal["pwcnet", "difference", "dis"] = "pwcnet"
+    is_aligned: bool = False
+    has_exit0: bool = False
+    fixed_scale: int | None = None
+    fixed_depth: int | None = None
+    chunks: tuple[int, int, int] = (1, 2, 4)
+
+    def setup(self):
+        """Declare the parts: `cain`, `carn_m`, `flow`, `scale_net`, `depth_net`, as far as the options need them."""
+        if self.motion not in ("pwcnet", "difference", "dis"):
+            raise ValueError(f"motion (={self.motion!r}) must be 'pwcnet', 'difference' or 'dis'")
+        if self.is_aligned and self.motion == "difference":
+            raise ValueError("is_aligned=True needs motion to align by; motion='difference' has none, choose 'pwcnet' or 'dis'")
+        self.cain = cain.CAIN(
+            self.num_feat,
+            self.num_group,
+            self.num_block,
+            self.reduction,
+            num_out=2 + 3 if self.is_aligned else 3,
+            is_zero_tail=self.is_aligned,
+        )
+        if not self.is_aligned:
+            self.carn_m = CARNM()
+        if self.motion == "pwcnet":
+            self.flow = PWCNet()
+        if self.fixed_scale is None:
+            self.scale_net = Finder(len(SCALES))
+        if self.fixed_depth is None:
+            self.depth_net = Finder(self.num_exit)
+
+    @property
+    def num_exit(self) -> int:
+        """K_d: how many depths a patch can choose from."""
+        return self.num_group + self.has_exit0
+
+    def grid(self, height: int, width: int) -> patches.Grid:
+        """Where the patches of a frame lie."""
+        return patches.grid(height, width, self.patch, self.stride)
+
+    def __call__(
+        self,
+        frame0: chex.Array,
+        frame1: chex.Array,
+        motion: Motion | None = None,
+        route: Route | None = None,
+        execution: Execution = "masked",
+    ) -> tuple[chex.Array, dict]:
+        """Interpolate the middle frame: [B, H, W, 3] x 2 -> [B, H, W, 3], neither clipped nor rounded.
+
+        Args:
+          frame0, frame1: [B, H, W, 3] in [0, 1].
+          motion: (flow01, flow10), each [B, h, w, 2] in pixels of their own grid, usually the router's; other sizes are resized to each
+            use. None: the network's own PWC-Net.
+          route: executed as given. None: the finders decide. With `rngs={"route": key}` they draw (Eq. 6 and 7), without they choose.
+          execution: "masked" (differentiable) or "packed" (only what the Route selects).
+
+        Returns:
+          The frame, and aux: `route`; `scale_logits` [B, n_h, n_w, 3] and `depth_logits` [B, n_h, n_w, K_d] (None if fixed);
+          `scale_mask`, `depth_mask`, one-hot with a straight-through gradient; `motion`, `magnitude` [B, h, w, 1] (None without motion);
+          `exit0` [B, H, W, 3], the mean of the (aligned) frames.
+
+        Raises:
+          ValueError: frames that are no pair, a Route that does not fit them, motion that is missing or too much.
+        """
+        cain.check_frames(frame0, frame1)
+        if execution not in ("masked", "packed"):
+            raise ValueError(f"execution (={execution!r}) must be 'masked' or 'packed'")
+        batch, height, width, _ = frame0.shape
+        grid = self.grid(height, width)
+        if self.is_initializing():
+            self._touch_all_parts(frame0, frame1)
+
+        small0, small1 = (self.router_image(frame) for frame in (frame0, frame1))  # [B, h, w, 3]
+        motion = self.find_motion(small0, small1, motion)  # 2 x [B, h, w, 2], None for "difference"
+        found = self.find(small0, small1, motion, grid)  # logits [B, n_h, n_w, K]
+        decision = self.decide(found, route, (batch, *grid.shape))  # a Route, and masks that say the same
+
+        sources = self.align(frame0, frame1, motion)  # 2 x [B, H, W, 3]
+        pieces = [_flat(patches.split(frame, grid)) for frame in sources]  # 2 x [N, P_h, P_w, 3]
+        computed = self.execute(pieces, decision, execution)  # [N, P_h, P_w, 3]
+        frame = patches.merge(computed.reshape(batch, *grid.shape, *computed.shape[1:]), grid)  # [B, H, W, 3]
+        return frame, {**found, **decision, "motion": motion, "exit0": (sources[0] + sources[1]) / 2}
+
+    # The router
+
+    def router_image(self, frame: chex.Array) -> chex.Array:
+        """A frame at the router's size: the short side at most `router_edge`, by bicubic interpolation (Section 3.1). [B, H, W, 3] -> [B, h, w, 3]."""
+        return resample.resize_bicubic(frame, router_size(*frame.shape[1:3], self.router_edge))
+
+    def find_motion(self, small0: chex.Array, small1: chex.Array, motion: Motion | None) -> Motion | None:
+        """F_01 and F_10 (Eq. 1): the ones given, or PWC-Net's. [B, h, w, 3] x 2 -> 2 x [B, h, w, 2]."""
+        if motion is not None:
+            if self.motion == "difference":
+                raise ValueError("motion was given, but motion='difference' takes none; leave it out")
+            for name, flow in zip(("flow01", "flow10"), motion, strict=True):
+                if flow.ndim != 4 or flow.shape[0] != small0.shape[0] or flow.shape[-1] != 2:
+                    raise ValueError(f"motion's {name} has shape {flow.shape}, expected [{small0.shape[0]}, h, w, 2]")
+            return tuple(motion)
+        if self.motion == "dis":
+            raise ValueError("motion is None, but motion='dis' is computed on the host: pass motion=jaxdyn.motion.dis(frame0, frame1)")
+        if self.motion == "difference":
+            return None
+        both = self.flow(jnp.concatenate([small0, small1]), jnp.concatenate([small1, small0]))[0]
+        return tuple(jnp.split(both, 2))
+
+    def find(self, small0: chex.Array, small1: chex.Array, motion: Motion | None, grid: patches.Grid) -> dict:
+        """The finders' scores of each choice (Eq. 2 and 3): ScaleNet sees F_mag, DepthNet the difference of the images."""
+        difference = small0 - small1
+        if motion is None:
+            size, moved = None, jnp.abs(difference).mean(-1, keepdims=True)
+        else:
+            size = moved = magnitude(*(resize_flow(flow, small0.shape[1:3]) for flow in motion))  # [B, h, w, 1]
+        scale_logits = None if self.fixed_scale is not None else self.scale_net(moved, grid)[0]
+        depth_logits = None if self.fixed_depth is not None else self.depth_net(difference, grid)[0]
+        return {"scale_logits": scale_logits, "depth_logits": depth_logits, "magnitude": size}
+
+    def decide(self, found: dict, route: Route | None, shape: tuple[int, int, int]) -> dict:
+        """From scores to a Route and to one-hot masks [B, n_h, n_w, K] that say the same and carry the gradient."""
+        first = 0 if self.has_exit0 else 1
+        if route is not None:
+            route = Route.of(route)
+            route.check(shape, self.num_group, self.has_exit0)
+            scale_mask = jax.nn.one_hot(route.scale, len(SCALES))
+            depth_mask = jax.nn.one_hot(route.depth - first, self.num_exit)
+            return {"route": route, "scale_mask": scale_mask, "depth_mask": depth_mask}
+
+        def choose(logits, fixed, num_choice):
+            if fixed is not None:
+                return jnp.broadcast_to(jax.nn.one_hot(fixed, num_choice), (*shape, num_choice))
+            return routing.sample(logits, self.make_rng("route") if self.has_rng("route") else None)
+
+        fixed_depth = None if self.fixed_depth is None else self.fixed_depth - first
+        scale_mask = choose(found["scale_logits"], self.fixed_scale, len(SCALES))
+        depth_mask = choose(found["depth_logits"], fixed_depth, self.num_exit)
+        route = Route(scale_mask.argmax(-1).astype(jnp.int32), depth_mask.argmax(-1).astype(jnp.int32) + first)
+        return {"route": route, "scale_mask": scale_mask, "depth_mask": depth_mask}
+
+    # The pictures
+
+    def align(self, frame0: chex.Array, frame1: chex.Array, motion: Motion | None) -> tuple[chex.Array, chex.Array]:
+        """`Differs:` with `is_aligned`, both frames warped to the middle: warp(frame0, F_10 / 2) and warp(frame1, F_01 / 2).
+
+        A backward warp needs the motion *to* that frame; half of it, read at the middle frame's pixels, is exact for uniform motion.
+        """
+        if not self.is_aligned:
+            return frame0, frame1
+        flow01, flow10 = (resize_flow(flow, frame0.shape[1:3]) for flow in motion)
+        return warp.backward_warp(frame0, flow10 / 2, "border"), warp.backward_warp(frame1, flow01 / 2, "border")
+
+    def execute(self, pieces: list[chex.Array], decision: dict, execution: Execution) -> chex.Array:
+        """Eq. 10: every patch at its scale, to its exit, back to its size. 2 x [N, P_h, P_w, 3] -> [N, P_h, P_w, 3]."""
+        params = self.cain.parameters()
+        upscale = None if self.is_aligned else functools.partial(_upscale, self.carn_m.clone(parent=None), self.carn_m.variables)
+        compute = functools.partial(compute_patches, params, self.is_aligned, upscale)
+        exit0 = (pieces[0] + pieces[1]) / 2
+        if execution == "masked":
+            depth_mask = decision["depth_mask"].reshape(-1, self.num_exit)
+            if not self.has_exit0:
+                depth_mask = jnp.pad(depth_mask, ((0, 0), (1, 0)))  # masks of levels 0 to G
+            scale_mask = decision["scale_mask"].reshape(-1, len(SCALES))
+            step = lambda turn, x: cain.residual_group(cain.group_of(params["body"], turn), x)  # noqa: E731
+            to_depth = lambda first: routing.masked(step, first, depth_mask)  # noqa: E731
+            paths = [compute(*pieces, scale, to_depth) for scale in SCALES]
+            computed = sum(mask[:, None, None, None] * path for mask, path in zip(scale_mask.T, paths, strict=True))
+            skips = depth_mask[:, 0, None, None, None]
+            return skips * exit0 + (1 - skips) * computed
+
+        output, route = exit0, decision["route"]
+        scale, depth = route.scale.reshape(-1), route.depth.reshape(-1)
+        for index, factor in enumerate(SCALES):
+
+            def run(chunk, level, factor=factor):
+                step = lambda turn, x: cain.residual_group(cain.group_of(params["body"], turn), x)  # noqa: E731
+                return compute(*chunk, factor, lambda first: routing.run_levels(step, first, level))
+
+            levels = jnp.where(scale == index, depth, 0)
+            output = routing.packed(run, pieces, levels, output, self.chunks[index])
+        return output
+
+    def _touch_all_parts(self, frame0: chex.Array, frame1: chex.Array) -> None:
+        """Create every part's parameters, whatever the arguments of this call would use."""
+        self.cain.parameters()
+        if not self.is_aligned:
+            self.carn_m(frame0[:, :8, :8], 2)
+        if self.motion == "pwcnet":
+            self.flow(frame0[:, :64, :64], frame1[:, :64, :64])
+
+
+def compute_patches(params, is_aligned, upscale, image0, image1, scale, to_depth):
+    """H of Eq. 5: patches down to 1 / scale, through CAIN as far as `to_depth` goes, and back to their size.
+
+    Args:
+      params: CAIN's `head`, `body`, `tail`.
+      is_aligned: whether the images are aligned, and the output a correction of their mean.
+      upscale: (image, scale) -> image, CARN-M; None where nothing is brought back but the correction.
+      image0, image1: [N, P_h, P_w, 3].
+      scale: 1, 2 or 4.
+      to_depth: features [N, h, w, F] -> features, the residual groups.
+
+    Returns:
+      [N, P_h, P_w, 3].
+    """
+    _, height, width, _ = image0.shape
+    small = [resample.imresize(image, 1 / scale) if scale > 1 else image for image in (image0, image1)]
+    _, small_height, small_width, _ = small[0].shape
+    (input0, mean0), (input1, mean1) = map(cain.subtract_mean, small)
+    input0, input1 = (patches.pad_to(image, cain.SHUFFLE)[0] for image in (input0, input1))
+
+    first = cain.head(params["head"], input0, input1)  # [N, h, w, F]
+    output = cain.tail(params["tail"], first + to_depth(first))  # [N, 8h, 8w, C]
+    output = output[:, :small_height, :small_width]
+    if not is_aligned:
+        output = output + (mean0 + mean1) / 2
+        return output if scale == 1 else upscale(output, scale)[:, :height, :width]
+    if scale > 1:
+        larger = (small_height * scale, small_width * scale)
+        output = resample.resize_bilinear(output, larger)[:, :height, :width]
+    return blend(image0, image1, output)
+
+
+def blend(image0: chex.Array, image1: chex.Array, correction: chex.Array) -> chex.Array:
+    """`Differs:` w image0 + (1 - w) image1 + r, with w = softmax of the correction's first two channels and r its last three."""
+    weight = jax.nn.sigmoid(correction[..., :1] - correction[..., 1:2])
+    return image1 + weight * (image0 - image1) + correction[..., 2:]
+
+
+def router_size(height: int, width: int, edge: int) -> tuple[int, int]:
+    """Size of the router's image: short side `edge`, never enlarged. 1080 x 2048 at 192 -> (192, 364)."""
+    factor = min(1.0, edge / min(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def resize_flow(flow: chex.Array, size: tuple[int, int]) -> chex.Array:
+    """Flow on another grid, in that grid's pixels: [B, h, w, 2] -> [B, *size, 2]."""
+    if flow.shape[1:3] == tuple(size):
+        return flow
+    ratio = jnp.asarray([size[1] / flow.shape[2], size[0] / flow.shape[1]], flow.dtype)
+    return resample.resize_bilinear(flow, size) * ratio
+
+
+def _upscale(module: CARNM, variables: dict, image: chex.Array, scale: int) -> chex.Array:
+    return module.apply(variables, image, scale)[0]
+
+
+def _flat(pieces: chex.Array) -> chex.Array:
+    """[B, n_h, n_w, ...] -> [N, ...]."""
+    return pieces.reshape(-1, *pieces.shape[3:])
