@@ -1,0 +1,119 @@
+"""Pictures of a Route: which scale and depth each patch got, drawn over the frame.
+
+Colour is the scale a patch is computed at, strength of colour its depth, and each patch is labelled "scale:depth", for
+example "1/2:3". A patch at exit 0, where no network runs, keeps the frame's grey. A legend stands under the picture.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from jaxdyn.ops import patches
+from jaxdyn.types import SCALES, Route
+
+PATCH, STRIDE = 256, 240  # px, Section 4.1 of CAIN-SD: patches of 256 overlap by 16
+COLOURS = np.float32([[213, 94, 0], [86, 180, 233], [0, 158, 115]]) / 255  # scales 1, 1/2, 1/4; told apart by every eye
+LEGEND_HEIGHT = 28  # px
+LEGEND_MIN_WIDTH = 240  # px; a narrower picture has no room for the legend
+LABEL_MIN_SIDE = 48  # px of a patch
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw(
+    frame: np.ndarray, route: Route | Any, num_exit: int = 5, patch: int = PATCH, stride: int = STRIDE, index: int = 0
+) -> np.ndarray:
+    """A picture of a Route over a frame.
+
+    Args:
+      frame: [H, W, 3] RGB, float in [0, 1] or uint8.
+      route: scale and depth, [B, n_h, n_w] int.
+      num_exit: the deepest exit.
+      patch: px, side of a patch.
+      stride: px between patches.
+      index: which of the B Routes.
+
+    Returns:
+      uint8 [H or H + 28, W, 3]: a legend is added under pictures of at least 240 px width.
+
+    Raises:
+      ValueError: a frame or a Route of the wrong shape, or a grid that is not the frame's.
+    """
+    if frame.ndim != 3 or frame.shape[-1] != 3:
+        raise ValueError(f"`frame` must be [H, W, 3]; got shape {frame.shape}.")
+    route = Route.of(route)
+    scale, depth = np.asarray(route.scale), np.asarray(route.depth)
+    if scale.ndim != 3 or scale.shape != depth.shape or not 0 <= index < len(scale):
+        raise ValueError(f"`route` must hold [B, n_h, n_w] with B > {index}; got {scale.shape} and {depth.shape}.")
+    where = patches.grid(*frame.shape[:2], patch, stride)
+    if scale.shape[1:] != where.shape:
+        raise ValueError(f"the Route is {scale.shape[1:]} patches, a frame of {frame.shape[:2]} px has {where.shape}.")
+    rgb = frame.astype(np.float32) / (255 if frame.dtype == np.uint8 else 1)
+    grey = (0.8 * rgb @ np.float32([0.299, 0.587, 0.114]))[..., None]  # [H, W, 1]
+    picture = np.repeat(grey, 3, axis=-1)
+    edges_y, edges_x = cell_edges(where.rows, patch, frame.shape[0]), cell_edges(where.columns, patch, frame.shape[1])
+    cells = [
+        (
+            edges_y[row],
+            edges_y[row + 1],
+            edges_x[column],
+            edges_x[column + 1],
+            scale[index, row, column],
+            depth[index, row, column],
+        )
+        for row in range(where.shape[0])
+        for column in range(where.shape[1])
+    ]
+    for top, bottom, left, right, s, d in cells:
+        area = picture[top:bottom, left:right]
+        area += strength(d, num_exit) * (COLOURS[s] - area)
+    canvas = np.ascontiguousarray(np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8))
+    for top, bottom, left, right, s, d in cells:
+        cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), (255, 255, 255), 1)
+        if min(bottom - top, right - left) >= LABEL_MIN_SIDE:
+            _label(canvas, label(s, d), (left + right) // 2, (top + bottom) // 2)
+    return (
+        np.concatenate([canvas, legend(canvas.shape[1], num_exit)]) if canvas.shape[1] >= LEGEND_MIN_WIDTH else canvas
+    )
+
+
+def cell_edges(starts: tuple[int, ...], patch: int, side: int) -> list[int]:
+    """Where one patch's area ends and the next begins, px: the middle of their overlap; n patches have n + 1 edges."""
+    inner = [(start + patch + after) // 2 for start, after in zip(starts, starts[1:], strict=False)]
+    return [0, *inner, side]
+
+
+def strength(depth: int, num_exit: int) -> float:
+    """How much a patch is tinted: 0 at exit 0, else from 0.2 to 0.7."""
+    return 0.0 if depth == 0 else 0.2 + 0.5 * (depth - 1) / max(1, num_exit - 1)
+
+
+def label(scale: int, depth: int) -> str:
+    """What a patch got, "1/2:3"; exit 0 is "0"."""
+    if depth == 0:
+        return "0"
+    return f"{'1' if scale == 0 else f'1/{SCALES[scale]}'}:{depth}"
+
+
+def legend(width: int, num_exit: int) -> np.ndarray:
+    """uint8 [28, W, 3]: a row of colours for each scale, weak to strong as depth grows."""
+    strip = np.full((LEGEND_HEIGHT, width, 3), 24, np.uint8)
+    step = width // len(SCALES)
+    for index, _ in enumerate(SCALES):
+        name = "scale " + ("1" if index == 0 else f"1/{SCALES[index]}")
+        x = index * step + 4
+        cv2.putText(strip, name, (x, 18), FONT, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+        for depth in range(1, num_exit + 1):
+            colour = 0.35 + strength(depth, num_exit) * (COLOURS[index] - 0.35)
+            left = x + 56 + (depth - 1) * 4
+            if left + 4 <= (index + 1) * step:
+                strip[8:20, left : left + 4] = np.rint(colour * 255)
+    return strip
+
+
+def _label(canvas: np.ndarray, text: str, x: int, y: int) -> None:
+    """White on a dark rim, centred."""
+    (width, height), _ = cv2.getTextSize(text, FONT, 0.5, 1)
+    place = (x - width // 2, y + height // 2)
+    cv2.putText(canvas, text, place, FONT, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(canvas, text, place, FONT, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
