@@ -1,9 +1,10 @@
 """Encode in segments, then join them with the source's sound.
 
-Source frames reach the encoder as they were decoded, in their own pixel format wherever the codec has it. A segment is a
-small NUT file; joining copies packets, writes each one's time from the segment's record, and never encodes again.
+Source frames reach the encoder as they were decoded, in their own pixel format wherever the codec has it. A segment is
+a small NUT file; joining copies packets, writes each one's time from the segment's record, and never encodes again.
 """
 
+import contextlib
 import dataclasses
 import heapq
 import io
@@ -223,10 +224,8 @@ class VideoWriter:
 
     def abort(self) -> None:
         """Closes the file, whatever is in it."""
-        try:
+        with contextlib.suppress(av.FFmpegError):
             self.container.close()
-        except av.FFmpegError:
-            pass
 
     def _encode(self, frame: av.VideoFrame, time: Fraction) -> None:
         frame.pts = int((time / self.encoding.time_base + Fraction(1, 2)) // 1)
@@ -238,7 +237,7 @@ class VideoWriter:
             encoding = self.encoding
             size = f"{encoding.width}x{encoding.height} {encoding.pixel_format}"
             raise UserError(
-                f"--codec {encoding.codec}: cannot encode {size} ({one_line(error)}); try another codec or write to a folder."
+                f"--codec {encoding.codec}: cannot encode {size} ({one_line(error)}); choose another codec or a folder."
             ) from None
 
     def _mux(self, packets: list) -> None:

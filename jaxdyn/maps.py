@@ -4,6 +4,7 @@ Colour is the scale a patch is computed at, strength of colour its depth, and ea
 example "1/2:3". A patch at exit 0, where no network runs, keeps the frame's grey. A legend stands under the picture.
 """
 
+import itertools
 from typing import Any
 
 import cv2
@@ -79,7 +80,7 @@ def draw(
 
 def cell_edges(starts: tuple[int, ...], patch: int, side: int) -> list[int]:
     """Where one patch's area ends and the next begins, px: the middle of their overlap; n patches have n + 1 edges."""
-    inner = [(start + patch + after) // 2 for start, after in zip(starts, starts[1:], strict=False)]
+    inner = [(start + patch + after) // 2 for start, after in itertools.pairwise(starts)]
     return [0, *inner, side]
 
 

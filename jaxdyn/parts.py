@@ -4,8 +4,12 @@
     000000.nut      a whole segment (of an image folder: 000000/, its frames)
     000000.json     its record, written last: a segment without one is not whole
 
-The folder is made when a job starts and removed when its output is in place. A job that fails or is stopped keeps the folder
-if `--resume` was asked for, or if it failed with whole segments in it; it is removed otherwise.
+The folder is made when a job starts and removed when its output is in place. What a job leaves when it ends early:
+
+    killed, power lost            everything; the next run says so and asks for --resume or --overwrite
+    an error (disk full, ...)     whole segments, if there are any
+    Ctrl-C                        whole segments with --resume, nothing without
+
 """
 
 import dataclasses
@@ -17,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from jaxdyn.accounting import plural
 from jaxdyn.errors import UserError
 
 
@@ -26,7 +31,7 @@ class Record:
 
     Attributes:
       path: its file or folder.
-      next: the time (s, "numerator/denominator") of the source frame that the next segment starts with; None at the end.
+      next: the time (s, as "numerator/denominator") of the source frame that comes next; None at the end.
       counts: the job's counts for these frames.
       data: what the writer adds.
     """
@@ -55,19 +60,21 @@ class Parts:
         self.is_resumed = is_resumed
         self.records: list[Record] = []
         self.job = json.loads(json.dumps(job))
+        if self.folder.exists() and not (self.folder / "job.json").is_file():
+            raise UserError(f"{self.folder}: is in the way, and no run has made it; move it or name another output.")
         found = self._read() if self.folder.is_dir() else []
         if found and not is_resumed and not is_overwriting:
             raise UserError(
-                f"{self.folder}: holds {len(found)} whole segments of an unfinished run; add --resume to continue it, "
-                "or --overwrite to start again."
+                f"{self.folder}: holds {plural(len(found), 'whole segment')} of an unfinished run; "
+                "add --resume to continue it, or --overwrite to start again."
             )
         if found and is_resumed:
             before = json.loads((self.folder / "job.json").read_text())
             changed = sorted(key for key in {*before, *self.job} if before.get(key) != self.job.get(key))
             if changed:
                 raise UserError(
-                    f"{self.folder}: was made with another {', '.join(changed)}; repeat the first command with --resume, "
-                    "or start again with --overwrite."
+                    f"{self.folder}: was made with another {', '.join(changed)}; "
+                    "repeat the first command with --resume, or start again with --overwrite."
                 )
             self.records = found
         self._prepare()
@@ -89,7 +96,7 @@ class Parts:
 
     def _read(self) -> list[Record]:
         records = []
-        while (path := self.folder / f"{len(records):06d}.json").is_file() and (self.folder / "job.json").is_file():
+        while (path := self.folder / f"{len(records):06d}.json").is_file():
             values = json.loads(path.read_text())
             records.append(Record(self.folder / values["path"], values["next"], values["counts"], values["data"]))
         return records

@@ -2,9 +2,9 @@
 
     video -> pictures -> pairs -> moments -> middle frames -> segments -> video
 
-What each step needs is in a module of its own: `video` and `images` read, `scenes` judges pairs, `schedule` says what is
-shown when, an interpolator makes middle frames, `encode`, `output` and `parts` write. Frames stream through, so memory does
-not depend on the clip's length.
+What each step needs is in a module of its own: `video` and `images` read, `scenes` judges pairs, `schedule` says what
+is shown when, an interpolator makes middle frames, `encode`, `output` and `parts` write. Frames stream through: memory
+does not depend on the clip's length.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
-from jaxdyn import encode, images, maps
+from jaxdyn import images, maps
 from jaxdyn.accounting import Counts, Progress, Report, plural
 from jaxdyn.errors import SourceBrokenError, UserError
 from jaxdyn.output import Output, choose_output, shown_until
@@ -131,7 +131,7 @@ def interpolate_video(
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """A frame at a point of the grid: rgb [H, W, 3]; alpha [H, W] or None; the Route that made it, if the model says."""
+    """A frame at a point of the grid: rgb [H, W, 3]; alpha [H, W] or None; the Route that made it, or None."""
 
     rgb: np.ndarray
     alpha: np.ndarray | None
@@ -255,6 +255,10 @@ class Run:
     def evaluate(self, frame0: np.ndarray, frame1: np.ndarray) -> Middle:
         """Asks the model, and counts what it cost."""
         result = self.interpolator.middle(frame0, frame1)
+        if not np.isfinite(result.frame).all():
+            raise UserError(
+                "the model gave a frame that is not finite; its weights are damaged, load others by --weights."
+            )
         self.counts.evaluations += 1
         if result.cost is not None:
             self.counts.flops += result.cost.flops
@@ -316,23 +320,19 @@ def part_of(clip: Source, start: Fraction | None, end: Fraction | None) -> tuple
 
 def make_plan(clip: Source, factor: int, fps: Fraction | int | None, since: Fraction | None) -> Multiply | Resample:
     """What is shown when."""
-    try:
-        if fps is None:
-            return Multiply(factor)
-        first = clip.properties.first_time if since is None else next(clip.pictures(since)).time
-        plan = Resample(Fraction(fps), first)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    except StopIteration:
-        raise UserError(
-            f"{clip.properties.path}: holds no frame in the part asked for; change --start and --end."
-        ) from None
-    most = GRID * clip.properties.rate
-    if plan.rate > most:
-        raise UserError(
-            f"--fps {fps}: over {GRID} times the source's {float(clip.properties.rate):.6g}; ask for {float(most):.6g} or less."
-        )
-    return plan
+    if fps is None:
+        if factor not in (2, 4, 8):
+            raise UserError(f"--factor {factor}: must be 2, 4 or 8, powers of two; for any other rate use --fps.")
+        return Multiply(factor)
+    rate, most = clip.properties.rate, GRID * clip.properties.rate
+    if not 0 < fps <= most:
+        raise UserError(f"--fps {fps}: must be over 0 and at most {GRID} times the source's {float(rate):.6g}.")
+    if since is None:
+        return Resample(Fraction(fps), clip.properties.first_time)
+    first = next(clip.pictures(since), None)
+    if first is None:
+        raise UserError(f"{clip.properties.path}: holds no frame after --start; choose an earlier one.")
+    return Resample(Fraction(fps), first.time)
 
 
 def describe_job(

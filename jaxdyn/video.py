@@ -137,8 +137,8 @@ class VideoSource:
         except (av.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or one_line(error)
             raise UserError(
-                f"{self.path}: cannot be opened as a video ({reason}); a recording that was cut short has lost its index, "
-                "and another kind of file has to be converted first."
+                f"{self.path}: cannot be opened as a video ({reason}); "
+                "a recording that was cut short has lost its index, another kind of file has to be converted first."
             ) from None
 
     def pictures(self, since: Fraction | None = None) -> Iterator[Picture]:
@@ -198,7 +198,7 @@ class VideoSource:
             self._broken(end, f"the file ends there, {float(missing):.1f} s early")
 
     def _frames(self, container: Any, stream: Any) -> Iterator[tuple[av.VideoFrame | None, bool]]:
-        """Decoded frames, and for every packet whether the container trims it. Frames before an error still come out."""
+        """Decoded frames, and for every packet whether it is trimmed. Frames before an error still come out."""
         for packet in container.demux(stream):
             yield None, packet.is_discard
             if packet.is_corrupt and packet.size:

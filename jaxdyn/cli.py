@@ -1,0 +1,336 @@
+"""The `jaxdyn` command. What is slow to import is imported by the command that needs it: `--help` answers at once."""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import Any, NoReturn
+
+from jaxdyn.errors import UserError, one_line
+from jaxdyn.version import __version__
+
+DEFAULT_WEIGHTS = "cain_sd"
+EPILOG = """\
+examples:
+  jaxdyn interpolate in.mp4 out.mp4                  twice the frame rate, sound kept
+  jaxdyn interpolate in.mp4 out.mp4 --fps 60         any rate
+  jaxdyn interpolate long.mkv out.mkv --resume       continues where a stopped run ended
+  jaxdyn demo                                        makes a clip of its own and interpolates it
+  jaxdyn flops --model cain --size 2048x1080 --json
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; gives the exit code: 0, 2 for what the user can put right, 130 for Ctrl-C."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except UserError as error:
+        print(f"jaxdyn: {one_line(error)}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("jaxdyn: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit code 2, as for every other wrong input."""
+        self.exit(2, f"jaxdyn: {message} (see {self.prog} --help)\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = Parser(
+        prog="jaxdyn",
+        description="Video models that spend compute only where the picture needs it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"jaxdyn {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    command = commands.add_parser("interpolate", help="make frames between the frames of a video")
+    command.add_argument("source", metavar="IN", help="a video, or a folder of images")
+    command.add_argument("target", metavar="OUT", help="a video (.mp4 .m4v .mov .mkv .webm), or a folder for PNG files")
+    rate = command.add_mutually_exclusive_group()
+    rate.add_argument("--factor", type=int, default=2, help="2, 4 or 8 times as many frames (default 2)")
+    rate.add_argument("--fps", type=parse_rate, metavar="R", help="any constant rate instead: 60, 59.94, 60000/1001")
+    command.add_argument("--start", type=parse_time, metavar="T", help="begin at a time: 12.5, 1:02:03.5")
+    command.add_argument("--end", type=parse_time, metavar="T", help="end before a time")
+    command.add_argument("--source-fps", type=parse_rate, metavar="R", help="rate of an image folder (default 24)")
+    command.add_argument(
+        "--resume", action="store_true", help="keep whole segments in OUT.parts and continue from them"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    command.add_argument("--keep-partial", action="store_true", help="of a clip that breaks midway keep what is whole")
+    command.add_argument("--maps", metavar="DIR", help="write pictures of every patch's scale and depth")
+    command.add_argument("--codec", choices=["h264", "hevc", "vp9", "av1", "ffv1"], help="default h264, in .webm vp9")
+    command.add_argument("--crf", type=int, help="quality, lower is better (default h264 17, hevc 20, vp9 and av1 24)")
+    add_model_options(command)
+    command.set_defaults(run=interpolate)
+
+    command = commands.add_parser("demo", help="make a moving scene with sound and interpolate it")
+    command.add_argument("target", metavar="OUT", nargs="?", default="jaxdyn-demo.mp4", help="default jaxdyn-demo.mp4")
+    command.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    add_model_options(command)
+    command.set_defaults(run=demo)
+
+    command = commands.add_parser("flops", help="what a network costs at a frame size")
+    command.add_argument("--model", required=True, metavar="NAME", help="cain, cain_sd, pwcnet, carn_m")
+    command.add_argument("--size", required=True, type=parse_size, metavar="WIDTHxHEIGHT", help="for example 2048x1080")
+    command.add_argument("--json", action="store_true", help="one JSON object and nothing else")
+    command.set_defaults(run=flops)
+
+    command = commands.add_parser("convert", help="turn published PyTorch weights into weights for --weights")
+    command.add_argument("name", metavar="NAME", help="cain, cain_sd, pwcnet, carn_m")
+    command.add_argument("inputs", metavar="IN", nargs="+", help=".pth, .pth.tar, .npz or .safetensors")
+    command.add_argument("output", metavar="OUT", help="the weights file to write")
+    command.set_defaults(run=convert)
+    return parser
+
+
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    """Options of every command that runs a model."""
+    command.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"a name or a file (default {DEFAULT_WEIGHTS})")
+    command.add_argument("--device", metavar="cpu|gpu[:N]", type=parse_device, help="where to compute (default JAX's)")
+    command.add_argument(
+        "--execution",
+        choices=["packed", "masked", "dense"],
+        default="packed",
+        help="packed computes only what the Route selects, masked everything, dense ignores the Route (default packed)",
+    )
+
+
+def interpolate(arguments: argparse.Namespace) -> None:
+    """`jaxdyn interpolate`."""
+    from jaxdyn import pipeline
+
+    # Before the model is loaded: what is wrong with the paths is said at once.
+    pipeline.check_paths(pipeline.Path(arguments.source), pipeline.Path(arguments.target), arguments.overwrite)
+    pipeline.open_source(pipeline.Path(arguments.source), arguments.source_fps)
+    interpolator = load_interpolator(arguments)
+    with friendly_os_errors(arguments.target), progress_bar() as progress:
+        report = pipeline.interpolate_video(
+            arguments.source,
+            arguments.target,
+            interpolator,
+            factor=arguments.factor,
+            fps=arguments.fps,
+            start=arguments.start,
+            end=arguments.end,
+            codec=arguments.codec,
+            crf=arguments.crf,
+            resume=arguments.resume,
+            overwrite=arguments.overwrite,
+            keep_partial=arguments.keep_partial,
+            map_folder=arguments.maps,
+            source_fps=arguments.source_fps,
+            settings=describe_model(arguments),
+            progress=progress,
+        )
+    tell(report)
+
+
+def demo(arguments: argparse.Namespace) -> None:
+    """`jaxdyn demo`."""
+    from jaxdyn import demo as scene
+
+    scene.check_paths(arguments.target, arguments.overwrite)
+    interpolator = load_interpolator(arguments)
+    with friendly_os_errors(arguments.target), progress_bar() as progress:
+        report = scene.run(arguments.target, interpolator, arguments.overwrite, describe_model(arguments), progress)
+    tell(report)
+
+
+def flops(arguments: argparse.Namespace) -> None:
+    """`jaxdyn flops`."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the cost is the same on every device, by definition
+    from jaxdyn import flops as counting
+
+    with friendly_errors(f"--model {arguments.model}"):
+        values = counting.describe(arguments.model, *arguments.size)
+    if arguments.json:
+        print(json.dumps(values))
+        return
+    print(f"{values['model']} at {arguments.size[0]}x{arguments.size[1]}, {values['parameters']:,} parameters")
+    print(f"{'stage':<32}{'times':>8}{'GFLOPs':>14}{'G multiply-adds':>18}")
+    for stage in values["stages"]:
+        amounts = (stage["flops"] * stage["times"] / 1e9, stage["multiply_adds"] * stage["times"] / 1e9)
+        name = stage["name"] + (" (excluded)" if stage.get("is_excluded") or stage.get("excluded") else "")
+        print(f"{name:<32}{stage['times']:>8g}{amounts[0]:>14,.2f}{amounts[1]:>18,.2f}")
+    print(f"{'in all':<40}{values['flops'] / 1e9:>14,.2f}{values['multiply_adds'] / 1e9:>18,.2f}")
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    """`jaxdyn convert`."""
+    from jaxdyn import convert as conversion
+
+    with friendly_errors(f"convert {arguments.name}"):
+        for line in conversion.convert_files(arguments.name, arguments.inputs, arguments.output):
+            print(line)
+
+
+def load_interpolator(arguments: argparse.Namespace) -> Any:
+    """The model of --weights on --device.
+
+    Raises:
+      UserError: no such weights, weights that are not finite or of a network that makes no frames, no such device.
+    """
+    if arguments.device == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"  # before JAX is imported: a GPU is left to others
+    with friendly_errors(f"--weights {arguments.weights}"):
+        import jax
+        import numpy as np
+
+        from jaxdyn import pretrained
+        from jaxdyn.interpolator import Interpolator
+
+        device = choose_device(arguments.device, jax)
+        model, variables = pretrained.load(arguments.weights)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+            if not np.isfinite(np.asarray(leaf, np.float32)).all():
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise UserError(f"--weights {arguments.weights}: {name} holds NaN or infinity; use another file.")
+        return Interpolator(model, variables, execution=arguments.execution, device=device)
+
+
+def choose_device(name: str | None, jax: Any) -> Any:
+    """The JAX device of "cpu", "gpu" or "gpu:1"; None = JAX's own choice."""
+    if name is None:
+        return None
+    kind, _, index = name.partition(":")
+    try:
+        devices = jax.devices(kind)
+    except RuntimeError:
+        devices = []
+    if not devices:
+        raise UserError(
+            f'--device {name}: JAX sees none here; install "jaxdyn[cuda]" for NVIDIA GPUs, or use --device cpu.'
+        )
+    if int(index or 0) >= len(devices):
+        raise UserError(f"--device {name}: there are {len(devices)}, counted from {kind}:0.")
+    return devices[int(index or 0)]
+
+
+def describe_model(arguments: argparse.Namespace) -> str:
+    """What frames depend on besides the video: a resumed run must have the same."""
+    weights = arguments.weights
+    if os.path.isfile(weights):
+        status = os.stat(weights)
+        weights = f"{os.path.realpath(weights)} {status.st_size} {status.st_mtime_ns}"
+    return f"{weights}, {arguments.execution}"
+
+
+def tell(report: Any) -> None:
+    """Notes to the screen, the account of every frame as the last line."""
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(report.line())
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[Any], None] | None]:
+    """A bar with rate and time left on a terminal; nothing where there is none."""
+    from rich import console, progress
+
+    screen = console.Console(stderr=True)
+    if not screen.is_terminal:
+        yield None
+        return
+    columns = [
+        progress.TextColumn("{task.completed}/{task.total} frames"),
+        progress.BarColumn(),
+        progress.TextColumn("{task.fields[rate]}"),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(elapsed_when_finished=False),
+    ]
+    with progress.Progress(*columns, console=screen, transient=True, speed_estimate_period=120) as bar:
+        task = bar.add_task("", total=None, rate="")
+
+        def update(now: Any) -> None:
+            bar.update(task, completed=now.frames_in, total=now.total)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:.2f} frames/s" if speed else "")
+
+        yield update
+
+
+@contextlib.contextmanager
+def friendly_errors(subject: str) -> Iterator[None]:
+    """Turns the library's clear errors into one line that names the option."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
+        raise UserError(f"{subject}: {one_line(error)}") from error
+
+
+@contextlib.contextmanager
+def friendly_os_errors(target: str) -> Iterator[None]:
+    """A full disk and its like, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{target}: could not be written ({error.strerror or one_line(error)}).") from error
+
+
+def parse_rate(text: str) -> Fraction:
+    """Frames a second: 60, 60000/1001, or 59.94, which is taken as 60000/1001 as broadcast means it."""
+    value = _number(text, "a rate such as 60, 59.94 or 60000/1001")
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be over 0")
+    whole = round(value * Fraction(1001, 1000))
+    broadcast = Fraction(whole * 1000, 1001)
+    is_broadcast = "." in text and value.denominator > 1 and abs(value - broadcast) < Fraction(1, 200)
+    return broadcast if is_broadcast else value
+
+
+def parse_time(text: str) -> Fraction:
+    """Seconds from 12.5, 2:03.5 or 1:02:03.5."""
+    parts = text.split(":")
+    if len(parts) > 3:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 12.5 or 1:02:03.5")
+    seconds = Fraction(0)
+    for part in parts:
+        seconds = seconds * 60 + _number(part, "a time such as 12.5 or 1:02:03.5")
+    return seconds
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) from "2048x1080"."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write WIDTHxHEIGHT, for example 2048x1080")
+    return int(width), int(height)
+
+
+def parse_device(text: str) -> str:
+    """cpu, gpu or gpu:1."""
+    kind, colon, index = text.partition(":")
+    if kind not in ("cpu", "gpu") or (colon and not index.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device; write cpu, gpu or gpu:1")
+    return text
+
+
+def _number(text: str, wanted: str) -> Fraction:
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is negative; {wanted} is needed")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
