@@ -78,6 +78,7 @@ def run_levels(step: Step, state: chex.Array, levels: chex.Array) -> chex.Array:
     Returns:
       [c, ...], equal to `masked(step, state, one_hot(levels))`.
     """
+
     # An item stops changing at its level; the others of its chunk go on. With c = 1 nothing is computed in vain.
     def turn_all(turn, now):
         after = step(turn, now)

@@ -39,7 +39,9 @@ class Route:
             return value
         if isinstance(value, Mapping) and set(value) == {"scale", "depth"}:
             return cls(**value)
-        raise ValueError(f"route (={type(value).__name__}) must be a Route or a mapping with the keys 'scale' and 'depth'")
+        raise ValueError(
+            f"route (={type(value).__name__}) must be a Route or a mapping with the keys 'scale' and 'depth'"
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,7 +55,9 @@ class Route:
             ("depth", self.depth, 0 if has_exit0 else 1, num_exit),
         ):
             if tuple(array.shape) != shape:
-                raise ValueError(f"route.{name} has shape {tuple(array.shape)}, expected {shape}: one value for each patch")
+                raise ValueError(
+                    f"route.{name} has shape {tuple(array.shape)}, expected {shape}: one value for each patch"
+                )
             if not np.issubdtype(array.dtype, np.integer):
                 raise ValueError(f"route.{name} has dtype {array.dtype}, expected an integer type such as int32")
             if isinstance(array, jax.core.Tracer):

@@ -1,6 +1,6 @@
 """CAIN, "Channel Attention Is All You Need for Video Frame Interpolation" (AAAI 2020), with an exit after every residual group.
 
-The network is written twice over the same parameters: as pure functions of parameters (`head`, `residual_group`, `tail`), from
+The network is written twice over the same parameters: as pure functions of parameters (`head`, `residual_group`, `tail`), of
 which routed execution is built, and as the Linen module `CAIN`, the published static network. Groups and blocks are stacked
 along leading axes, so that a group can be chosen by a number that is known only at run time.
 
@@ -69,8 +69,13 @@ def attention_block(params: chex.ArrayTree, x: chex.Array) -> chex.Array:
 
 
 def tail(params: chex.ArrayTree, features: chex.Array) -> chex.Array:
-    """Features to pixels: [N, h, w, F] -> [N, 8h, 8w, C]."""
-    return shuffle.pixel_shuffle(conv.conv2d(features, params["kernel"], params["bias"]), SHUFFLE)
+    """Features to what the output is made of: [N, h, w, F] -> [N, h, w, T]."""
+    return conv.conv2d(features, params["kernel"], params["bias"])
+
+
+def to_image(cells: chex.Array) -> chex.Array:
+    """The tail's channels to pixels: [N, h, w, 192] -> [N, 8h, 8w, 3]."""
+    return shuffle.pixel_shuffle(cells, SHUFFLE)
 
 
 def group_of(body: chex.ArrayTree, index: int | chex.Array) -> chex.ArrayTree:
@@ -94,9 +99,9 @@ class CAIN(nn.Module):
       num_group: G, also the number of exits.
       num_block: R.
       reduction: channel attention works on F / reduction channels.
-      num_extra: channels that stand beside the pixels at the head, for `CainSD`'s options.
-      num_out: channels of the output image, likewise.
-      is_zero_tail: start with an output of zero, for residuals.
+      num_extra: channels that stand beside the pixels at the head, for `fusion`.
+      num_tail: T, channels of the tail, likewise; 3 x 64 make an image.
+      is_zero_tail: start with an output of zero, likewise.
 
     aux: `groups`, the output of each residual group [B, h, w, F]; `exits`, the frame as each exit would give it.
     """
@@ -106,7 +111,7 @@ class CAIN(nn.Module):
     num_block: int = 12
     reduction: int = 16
     num_extra: int = 0
-    num_out: int = 3
+    num_tail: int = 3 * SHUFFLE**2
     is_zero_tail: bool = False
 
     def setup(self):
@@ -118,7 +123,7 @@ class CAIN(nn.Module):
         self.head = self.param("head", _layer, (3, 3), 6 * cells + self.num_extra, f)
         self.body = self.param("body", _body, stack, f, squeezed)
         tail_init = _zero_layer if self.is_zero_tail else _layer
-        self.tail = self.param("tail", tail_init, (3, 3), f, self.num_out * cells)
+        self.tail = self.param("tail", tail_init, (3, 3), f, self.num_tail)
 
     def __call__(self, frame0: chex.Array, frame1: chex.Array) -> tuple[chex.Array, dict]:
         """Interpolate the middle frame: [B, H, W, 3] x 2 -> [B, H, W, 3], as published."""
@@ -133,7 +138,7 @@ class CAIN(nn.Module):
         for g in range(self.num_group):
             features = residual_group(group_of(self.body, g), features)
             groups.append(features)
-            image = tail(self.tail, first + features)  # [B, H', W', 3]
+            image = to_image(tail(self.tail, first + features))  # [B, H', W', 3]
             exits.append(image[:, top : top + height, left : left + width] + (mean0 + mean1) / 2)
         return exits[-1], {"groups": groups, "exits": exits}
 

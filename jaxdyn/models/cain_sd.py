@@ -6,9 +6,9 @@ The Route is a value: `find` makes it, `masked` or `packed` execution (see `jaxd
 
 Beyond the paper, all off by default and marked `Differs:`, are options that the shipped weights use:
 
-- `is_aligned`: the motion that the router already paid for warps both frames to the middle first; CAIN then predicts how to blend the
-  warped frames and what to add. That correction is what a reduced scale computes small and an interpolation brings back to size: the
-  pictures themselves stay at full size, and no super-resolution network is needed.
+- `is_aligned`: the motion that the router already paid for warps both frames to the middle first; CAIN then predicts how to blend
+  what was warped and what to add (`jaxdyn.models.fusion`). That correction is what a reduced scale computes small and an
+  interpolation brings back to size: the pictures themselves stay at full size, and no super-resolution network is needed.
 - `has_exit0`: a patch may take no residual group at all; its output is the mean of its two (aligned) frames.
 - `motion`: "pwcnet" is the paper's; "dis" takes motion that the host computed (`jaxdyn.motion.dis`); "difference" lets ScaleNet see
   the difference of the frames in place of motion, the paper's cheap alternative.
@@ -17,19 +17,21 @@ Axes: B, H, W frames; h, w the router's images; n_h, n_w grid of patches, N = B 
 """
 
 import functools
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 from jaxdyn import routing
-from jaxdyn.models import cain
+from jaxdyn.models import cain, fusion
 from jaxdyn.models.carn import CARNM
 from jaxdyn.models.pwcnet import PWCNet
 from jaxdyn.models.sdfinder import Finder, magnitude
-from jaxdyn.ops import patches, resample, warp
+from jaxdyn.ops import patches, resample
 from jaxdyn.types import SCALES, Route
 
 Execution = Literal["masked", "packed"]
@@ -69,14 +71,19 @@ class CainSD(nn.Module):
         if self.motion not in ("pwcnet", "difference", "dis"):
             raise ValueError(f"motion (={self.motion!r}) must be 'pwcnet', 'difference' or 'dis'")
         if self.is_aligned and self.motion == "difference":
-            raise ValueError("is_aligned=True needs motion to align by; motion='difference' has none, choose 'pwcnet' or 'dis'")
+            raise ValueError(
+                "is_aligned=True needs motion to align by; motion='difference' has none, choose 'pwcnet' or 'dis'"
+            )
         self.cain = cain.CAIN(
             self.num_feat,
             self.num_group,
             self.num_block,
             self.reduction,
-            num_out=2 + 3 if self.is_aligned else 3,
-            is_zero_tail=self.is_aligned,
+            **(
+                {"num_extra": fusion.NUM_EXTRA, "num_tail": fusion.NUM_TAIL, "is_zero_tail": True}
+                if self.is_aligned
+                else {}
+            ),
         )
         if not self.is_aligned:
             self.carn_m = CARNM()
@@ -134,11 +141,11 @@ class CainSD(nn.Module):
         found = self.find(small0, small1, motion, grid)  # logits [B, n_h, n_w, K]
         decision = self.decide(found, route, (batch, *grid.shape))  # a Route, and masks that say the same
 
-        sources = self.align(frame0, frame1, motion)  # 2 x [B, H, W, 3]
-        pieces = [_flat(patches.split(frame, grid)) for frame in sources]  # 2 x [N, P_h, P_w, 3]
-        computed = self.execute(pieces, decision, execution)  # [N, P_h, P_w, 3]
+        moved = self.displace(motion, (height, width))  # [B, H, W, 8], None unless aligned
+        exit0 = self.exit0(frame0, frame1, moved)  # [B, H, W, 3]
+        computed = self.execute(frame0, frame1, moved, exit0, decision, execution)  # [N, P_h, P_w, 3]
         frame = patches.merge(computed.reshape(batch, *grid.shape, *computed.shape[1:]), grid)  # [B, H, W, 3]
-        return frame, {**found, **decision, "motion": motion, "exit0": (sources[0] + sources[1]) / 2}
+        return frame, {**found, **decision, "motion": motion, "exit0": exit0}
 
     # The router
 
@@ -156,7 +163,9 @@ class CainSD(nn.Module):
                     raise ValueError(f"motion's {name} has shape {flow.shape}, expected [{small0.shape[0]}, h, w, 2]")
             return tuple(motion)
         if self.motion == "dis":
-            raise ValueError("motion is None, but motion='dis' is computed on the host: pass motion=jaxdyn.motion.dis(frame0, frame1)")
+            raise ValueError(
+                "motion is None, but motion='dis' is computed on the host: pass motion=jaxdyn.motion.dis(frame0, frame1)"
+            )
         if self.motion == "difference":
             return None
         both = self.flow(jnp.concatenate([small0, small1]), jnp.concatenate([small1, small0]))[0]
@@ -196,45 +205,111 @@ class CainSD(nn.Module):
 
     # The pictures
 
-    def align(self, frame0: chex.Array, frame1: chex.Array, motion: Motion | None) -> tuple[chex.Array, chex.Array]:
-        """`Differs:` with `is_aligned`, both frames warped to the middle: warp(frame0, F_10 / 2) and warp(frame1, F_01 / 2).
+    def displace(self, motion: Motion | None, size: tuple[int, int]) -> chex.Array | None:
+        """`Differs:` with `is_aligned`, how far the candidates of `fusion` look: [B, H, W, 8]; else None."""
+        return fusion.displacements(motion, size) if self.is_aligned else None
 
-        A backward warp needs the motion *to* that frame; half of it, read at the middle frame's pixels, is exact for uniform motion.
+    def exit0(self, frame0: chex.Array, frame1: chex.Array, moved: chex.Array | None) -> chex.Array:
+        """The mean of the frames, of the aligned ones with `is_aligned`: [B, H, W, 3] x 2 -> [B, H, W, 3]."""
+        if moved is not None:
+            frame0, frame1 = fusion.aligned_pair(frame0, frame1, moved)
+        return (frame0 + frame1) / 2
+
+    def sources(self, frame0: chex.Array, frame1: chex.Array, moved: chex.Array | None) -> chex.Array:
+        """What patches are cut from: both frames [B, H, W, 6], or with `is_aligned` the candidates [B, H, W, 28]."""
+        if moved is None:
+            return jnp.concatenate([frame0, frame1], axis=-1)
+        return fusion.sources(frame0, frame1, moved)
+
+    def exits(self, stack: chex.Array) -> list[chex.Array]:
+        """Patches as every exit would give them, at scale 1: [N, P_h, P_w, 6 or 28] -> (num_group + 1) x [N, P_h, P_w, 3], exit 0 first.
+
+        What the first stage of the curriculum trains: the trunk runs once for all exits.
         """
-        if not self.is_aligned:
-            return frame0, frame1
-        flow01, flow10 = (resize_flow(flow, frame0.shape[1:3]) for flow in motion)
-        return warp.backward_warp(frame0, flow10 / 2, "border"), warp.backward_warp(frame1, flow01 / 2, "border")
-
-    def execute(self, pieces: list[chex.Array], decision: dict, execution: Execution) -> chex.Array:
-        """Eq. 10: every patch at its scale, to its exit, back to its size. 2 x [N, P_h, P_w, 3] -> [N, P_h, P_w, 3]."""
         params = self.cain.parameters()
-        upscale = None if self.is_aligned else functools.partial(_upscale, self.carn_m.clone(parent=None), self.carn_m.variables)
-        compute = functools.partial(compute_patches, params, self.is_aligned, upscale)
-        exit0 = (pieces[0] + pieces[1]) / 2
+        prepared = _prepare(stack, 1, self.is_aligned)
+        first = features = cain.head(params["head"], *prepared.inputs)
+        outputs = [fusion.exit0(stack)]  # the mean of the first two pictures in both layouts
+        for turn in range(self.num_group):
+            features = cain.residual_group(cain.group_of(params["body"], turn), features)
+            outputs.append(_finish(params, stack, prepared, first + features, 1, self._upscale()))
+        return outputs
+
+    def execute(
+        self,
+        frame0: chex.Array,
+        frame1: chex.Array,
+        moved: chex.Array | None,
+        exit0: chex.Array,
+        decision: dict,
+        execution: Execution,
+    ) -> chex.Array:
+        """Eq. 10: every patch at its scale, to its exit, back to its size. Frames [B, H, W, 3] -> patches [N, P_h, P_w, 3].
+
+        Patches of exit 0 keep `exit0`. Packed execution cuts out, aligns and computes the others only.
+        """
+        params = self.cain.parameters()
+        batch, height, width, _ = frame0.shape
+        grid = self.grid(height, width)
+        untouched = _flat(patches.split(exit0, grid))  # [N, P_h, P_w, 3]
+        compute = functools.partial(compute_patches, params, self._upscale())
+
+        def step(turn, x):
+            return cain.residual_group(cain.group_of(params["body"], turn), x)
+
         if execution == "masked":
+            stack = _flat(patches.split(self.sources(frame0, frame1, moved), grid))  # [N, P_h, P_w, S]
             depth_mask = decision["depth_mask"].reshape(-1, self.num_exit)
             if not self.has_exit0:
                 depth_mask = jnp.pad(depth_mask, ((0, 0), (1, 0)))  # masks of levels 0 to G
             scale_mask = decision["scale_mask"].reshape(-1, len(SCALES))
-            step = lambda turn, x: cain.residual_group(cain.group_of(params["body"], turn), x)  # noqa: E731
-            to_depth = lambda first: routing.masked(step, first, depth_mask)  # noqa: E731
-            paths = [compute(*pieces, scale, to_depth) for scale in SCALES]
+            paths = [compute(stack, scale, lambda first: routing.masked(step, first, depth_mask)) for scale in SCALES]
             computed = sum(mask[:, None, None, None] * path for mask, path in zip(scale_mask.T, paths, strict=True))
             skips = depth_mask[:, 0, None, None, None]
-            return skips * exit0 + (1 - skips) * computed
+            return skips * untouched + (1 - skips) * computed
 
-        output, route = exit0, decision["route"]
+        places = jnp.asarray(
+            [(b, y, x) for b in range(batch) for y in grid.rows for x in grid.columns], jnp.int32
+        )  # [N, 3]
+        output, route = untouched, decision["route"]
         scale, depth = route.scale.reshape(-1), route.depth.reshape(-1)
         for index, factor in enumerate(SCALES):
 
             def run(chunk, level, factor=factor):
-                step = lambda turn, x: cain.residual_group(cain.group_of(params["body"], turn), x)  # noqa: E731
-                return compute(*chunk, factor, lambda first: routing.run_levels(step, first, level))
+                stack = self._sources_at(frame0, frame1, moved, chunk, grid.patch)  # [c, P_h, P_w, S]
+                return compute(stack, factor, lambda first: routing.run_levels(step, first, level))
 
             levels = jnp.where(scale == index, depth, 0)
-            output = routing.packed(run, pieces, levels, output, self.chunks[index])
+            output = routing.packed(run, places, levels, output, self.chunks[index])
         return output
+
+    def _sources_at(self, frame0, frame1, moved, places, size) -> chex.Array:
+        """`sources` of some patches [c, 3] (frame, row, column) and of nothing else: [c, P_h, P_w, S]."""
+        stacks = []
+        for b, y, x in places:
+            pair = (
+                [lax.dynamic_index_in_dim(frame, b, keepdims=True) for frame in (frame0, frame1)]
+                if frame0.shape[0] > 1
+                else [frame0, frame1]
+            )
+            place = jnp.stack([y, x])[None]
+            if moved is None:
+                stacks.append(jnp.concatenate([fusion.take(frame, place, size) for frame in pair], axis=-1))
+            else:
+                field = moved if frame0.shape[0] == 1 else lax.dynamic_index_in_dim(moved, b, keepdims=True)
+                stacks.append(fusion.sources_at(*pair, field, place, size))
+        return jnp.concatenate(stacks)
+
+    def _upscale(self) -> Callable[[chex.Array, int], chex.Array] | None:
+        """CARN-M as a pure function, or None where only a correction is brought back to size."""
+        if self.is_aligned:
+            return None
+        if self.is_initializing():
+            return lambda image, scale: jnp.repeat(
+                jnp.repeat(image, scale, axis=1), scale, axis=2
+            )  # nothing to apply yet
+        network, variables = self.carn_m.clone(parent=None), self.carn_m.variables
+        return lambda image, scale: network.apply(variables, image, scale)[0]
 
     def _touch_all_parts(self, frame0: chex.Array, frame1: chex.Array) -> None:
         """Create every part's parameters, whatever the arguments of this call would use."""
@@ -245,42 +320,52 @@ class CainSD(nn.Module):
             self.flow(frame0[:, :64, :64], frame1[:, :64, :64])
 
 
-def compute_patches(params, is_aligned, upscale, image0, image1, scale, to_depth):
+def compute_patches(params, upscale, stack, scale, to_depth):
     """H of Eq. 5: patches down to 1 / scale, through CAIN as far as `to_depth` goes, and back to their size.
 
     Args:
       params: CAIN's `head`, `body`, `tail`.
-      is_aligned: whether the images are aligned, and the output a correction of their mean.
-      upscale: (image, scale) -> image, CARN-M; None where nothing is brought back but the correction.
-      image0, image1: [N, P_h, P_w, 3].
+      upscale: (image, scale) -> image, CARN-M; None for aligned sources, where a correction is brought back and no image.
+      stack: [N, P_h, P_w, S], as `CainSD.sources` gives it.
       scale: 1, 2 or 4.
       to_depth: features [N, h, w, F] -> features, the residual groups.
 
     Returns:
       [N, P_h, P_w, 3].
     """
-    _, height, width, _ = image0.shape
-    small = [resample.imresize(image, 1 / scale) if scale > 1 else image for image in (image0, image1)]
-    _, small_height, small_width, _ = small[0].shape
-    (input0, mean0), (input1, mean1) = map(cain.subtract_mean, small)
-    input0, input1 = (patches.pad_to(image, cain.SHUFFLE)[0] for image in (input0, input1))
-
-    first = cain.head(params["head"], input0, input1)  # [N, h, w, F]
-    output = cain.tail(params["tail"], first + to_depth(first))  # [N, 8h, 8w, C]
-    output = output[:, :small_height, :small_width]
-    if not is_aligned:
-        output = output + (mean0 + mean1) / 2
-        return output if scale == 1 else upscale(output, scale)[:, :height, :width]
-    if scale > 1:
-        larger = (small_height * scale, small_width * scale)
-        output = resample.resize_bilinear(output, larger)[:, :height, :width]
-    return blend(image0, image1, output)
+    prepared = _prepare(stack, scale, upscale is None)
+    first = cain.head(params["head"], *prepared.inputs)  # [N, h, w, F]
+    return _finish(params, stack, prepared, first + to_depth(first), scale, upscale)
 
 
-def blend(image0: chex.Array, image1: chex.Array, correction: chex.Array) -> chex.Array:
-    """`Differs:` w image0 + (1 - w) image1 + r, with w = softmax of the correction's first two channels and r its last three."""
-    weight = jax.nn.sigmoid(correction[..., :1] - correction[..., 1:2])
-    return image1 + weight * (image0 - image1) + correction[..., 2:]
+class _Prepared(NamedTuple):
+    """CAIN's inputs and what its output needs to become a picture."""
+
+    inputs: tuple  # two pictures [N, 8h, 8w, 3], and maps [N, h, w, E] or None
+    mean: chex.Array | None  # [N, 1, 1, 3], to be added
+    size: tuple[int, int]  # of the reduced patch, before padding
+
+
+def _prepare(stack: chex.Array, scale: int, is_aligned: bool) -> _Prepared:
+    """Reduce, subtract the mean, pad to multiples of 8."""
+    small = resample.imresize(stack, 1 / scale) if scale > 1 else stack
+    size = small.shape[1:3]
+    if is_aligned:
+        padded, _ = patches.pad_to(small, cain.SHUFFLE)
+        return _Prepared(fusion.inputs(padded, scale), None, size)
+    (image0, mean0), (image1, mean1) = map(cain.subtract_mean, jnp.split(small, 2, axis=-1))
+    images = [patches.pad_to(image, cain.SHUFFLE)[0] for image in (image0, image1)]
+    return _Prepared((*images, None), (mean0 + mean1) / 2, size)
+
+
+def _finish(params, stack, prepared: _Prepared, features, scale, upscale) -> chex.Array:
+    """Features to pictures at full size: [N, h, w, F] -> [N, P_h, P_w, 3]."""
+    cells = cain.tail(params["tail"], features)
+    if prepared.mean is None:
+        return fusion.fuse(stack, cells, scale)
+    (height, width), (small_height, small_width) = stack.shape[1:3], prepared.size
+    image = cain.to_image(cells)[:, :small_height, :small_width] + prepared.mean
+    return image if scale == 1 else upscale(image, scale)[:, :height, :width]
 
 
 def router_size(height: int, width: int, edge: int) -> tuple[int, int]:
@@ -295,10 +380,6 @@ def resize_flow(flow: chex.Array, size: tuple[int, int]) -> chex.Array:
         return flow
     ratio = jnp.asarray([size[1] / flow.shape[2], size[0] / flow.shape[1]], flow.dtype)
     return resample.resize_bilinear(flow, size) * ratio
-
-
-def _upscale(module: CARNM, variables: dict, image: chex.Array, scale: int) -> chex.Array:
-    return module.apply(variables, image, scale)[0]
 
 
 def _flat(pieces: chex.Array) -> chex.Array:

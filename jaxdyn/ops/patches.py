@@ -48,7 +48,9 @@ def grid(height: int, width: int, patch: int, stride: int) -> Grid:
     if height < 1 or width < 1:
         raise ValueError(f"a frame of {width}x{height} pixels is empty; both sides must be at least 1")
     if not 1 <= stride <= patch:
-        raise ValueError(f"stride (={stride}) must be between 1 and patch (={patch}), or pixels between patches are lost")
+        raise ValueError(
+            f"stride (={stride}) must be between 1 and patch (={patch}), or pixels between patches are lost"
+        )
 
     def starts(side: int) -> tuple[int, ...]:
         if side <= patch:
@@ -66,7 +68,9 @@ def split(frame: chex.Array, where: Grid) -> chex.Array:
       ValueError: a frame of another size than the grid's.
     """
     if frame.shape[1:3] != (where.height, where.width):
-        raise ValueError(f"frame of shape {frame.shape} does not fit a grid made for {where.height} x {where.width} (H x W)")
+        raise ValueError(
+            f"frame of shape {frame.shape} does not fit a grid made for {where.height} x {where.width} (H x W)"
+        )
     ph, pw = where.patch
     rows = jnp.stack([lax.slice_in_dim(frame, y, y + ph, axis=1) for y in where.rows], axis=1)  # [B, n_h, P_h, W, C]
     return jnp.stack([lax.slice_in_dim(rows, x, x + pw, axis=3) for x in where.columns], axis=2)
@@ -81,8 +85,12 @@ def merge(patches: chex.Array, where: Grid) -> chex.Array:
       ValueError: patches that do not fit the grid.
     """
     if patches.shape[1:5] != (*where.shape, *where.patch):
-        raise ValueError(f"patches of shape {patches.shape} do not fit a grid of {where.shape} patches of {where.patch} px")
-    rows = [_blend([patches[:, i, j] for j in range(where.shape[1])], where.columns, axis=2) for i in range(where.shape[0])]
+        raise ValueError(
+            f"patches of shape {patches.shape} do not fit a grid of {where.shape} patches of {where.patch} px"
+        )
+    rows = [
+        _blend([patches[:, i, j] for j in range(where.shape[1])], where.columns, axis=2) for i in range(where.shape[0])
+    ]
     return _blend(rows, where.rows, axis=1)
 
 

@@ -1,0 +1,261 @@
+"""What computation costs: stages by XLA's own analysis, Routes by the stages they execute.
+
+A stage (one patch through one residual group, say) is traced by itself, outside of loops and conditionals, as the papers count:
+padding written out, groups split. XLA's analysis of it, lowered for a CPU on whatever machine this is, gives FLOPs: a multiply-add is
+two, and the few elementwise operations stand with them. Multiply-adds alone come from the shapes of convolutions and matrix
+products. The cost of a Route is then a sum over stages of (times executed) x (cost), linear by construction.
+
+"Nominal" counts what a Route asks for; "executed" counts what packed execution runs, which fills its last chunk and takes a chunk as
+deep as its deepest patch. With one patch a chunk they are equal.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxdyn import models, routing
+from jaxdyn.models import cain, cain_sd, fusion
+from jaxdyn.ops import conv, patches
+from jaxdyn.types import SCALES, Cost, Route, Stage
+
+
+def measure(name: str, function: Callable, *arguments, times: float = 1) -> Stage:
+    """The cost of one execution of `function`.
+
+    Args:
+      name: of the stage.
+      function: pure function of arrays, without data-dependent loops.
+      *arguments: arrays, or trees of `jax.ShapeDtypeStruct`: only shapes are used.
+      times: how often it runs.
+
+    Raises:
+      ValueError: a loop whose number of turns is not known, which no static analysis can count.
+    """
+    with conv.analysed():
+        traced = jax.jit(lambda *a: function(*a)).trace(
+            *arguments
+        )  # a new function each time: the trace is not the cached fast one
+    analysis = traced.lower(lowering_platforms=("cpu",)).cost_analysis() or {}
+    return Stage(name, float(analysis.get("flops", 0.0)), float(count_multiply_adds(traced.jaxpr.jaxpr)), times)
+
+
+def count_multiply_adds(jaxpr: jax.extend.core.Jaxpr) -> int:
+    """Multiply-adds of all convolutions and matrix products of a jaxpr, from their shapes."""
+    total = 0
+    for equation in jaxpr.eqns:
+        kind = equation.primitive.name
+        if kind == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            spec = equation.params["dimension_numbers"].rhs_spec  # (O, I / groups, spatial...)
+            taps = math.prod(kernel[d] for d in spec[1:])
+            total += math.prod(equation.outvars[0].aval.shape) * taps
+        elif kind == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            reach = math.prod(equation.invars[0].aval.shape[d] for d in contracted)
+            total += math.prod(equation.outvars[0].aval.shape) * reach
+        elif kind == "while":
+            raise ValueError("a while loop has no static cost; analyse its body as a stage of its own")
+        elif kind == "scan":
+            total += equation.params["length"] * count_multiply_adds(equation.params["jaxpr"].jaxpr)
+        elif kind == "cond":
+            total += max(count_multiply_adds(branch.jaxpr) for branch in equation.params["branches"])
+        else:
+            for inner in jax.core.jaxprs_in_params(equation.params):
+                total += count_multiply_adds(inner)
+    return total
+
+
+# The static networks
+
+
+def dense_cain(model: cain.CAIN | cain_sd.CainSD, height: int, width: int) -> Cost:
+    """The static network of the model's widths on a whole frame, padded to multiples of 128 as published. No flow, no finders."""
+    return _dense_cain(model.num_feat, model.num_group, model.num_block, model.reduction, height, width)
+
+
+@functools.cache
+def _dense_cain(num_feat: int, num_group: int, num_block: int, reduction: int, height: int, width: int) -> Cost:
+    height, width = (math.ceil(side / cain.PAD) * cain.PAD for side in (height, width))
+    static = cain.CAIN(num_feat, num_group, num_block, reduction)
+    image = _spec(1, height, width, 3)
+    params = shapes(static, _spec(1, 8, 8, 3), _spec(1, 8, 8, 3))["params"]
+    features = _spec(1, height // cain.SHUFFLE, width // cain.SHUFFLE, num_feat)
+    group = jax.eval_shape(lambda body: cain.group_of(body, 0), params["body"])
+    return Cost(
+        (
+            measure("mean", lambda a, b: (cain.subtract_mean(a), cain.subtract_mean(b)), image, image),
+            measure("head", cain.head, params["head"], image, image),
+            measure("residual group", cain.residual_group, group, features, times=num_group),
+            measure(
+                "tail", lambda p, first, x: cain.to_image(cain.tail(p, first + x)), params["tail"], features, features
+            ),
+        )
+    )
+
+
+# The dynamic network
+
+
+@functools.cache
+def cain_sd_stages(model: cain_sd.CainSD, height: int, width: int) -> dict[str, Stage]:
+    """The cost of each part of CAIN-SD on one frame: the router's once, the others for one patch.
+
+    Keys: "flow" (both directions), "finders", "alignment", "merge"; for each scale s "ends s" (scaling, head, tail), "group s" and, where
+    CARN-M brings patches back, "carn_m s". Parts that a configuration lacks are absent.
+    """
+    grid = model.grid(height, width)
+    frame = _spec(1, height, width, 3)
+    small = _spec(1, *cain_sd.router_size(height, width, model.router_edge), 3)
+    flows = None if model.motion == "difference" else (_spec(*small.shape[:3], 2),) * 2
+    variables = shapes(
+        model, _spec(1, 16, 16, 3), _spec(1, 16, 16, 3), None if flows is None else (_spec(1, 16, 16, 2),) * 2
+    )
+    params = variables["params"]
+
+    def part(name, method, *arguments):
+        bound = lambda v, *a: model.apply(v, *a, method=method)  # noqa: E731
+        return measure(name, bound, variables, *arguments)
+
+    stages = {}
+    if model.motion == "pwcnet":
+        stages["flow"] = part("flow", lambda m, a, b: m.find_motion(a, b, None), small, small)
+
+    def finders(m, frame0, frame1, motion):
+        small0, small1 = m.router_image(frame0), m.router_image(frame1)
+        return m.find(small0, small1, motion, grid)
+
+    stages["finders"] = part("finders", finders, frame, frame, flows)
+    if model.is_aligned:
+        aligned = lambda m, a, b, motion: m.exit0(a, b, m.displace(motion, (height, width)))  # noqa: E731
+        stages["alignment"] = part("alignment", aligned, frame, frame, flows)
+    pieces = _spec(1, *grid.shape, *grid.patch, 3)
+    stages["merge"] = measure("merge", lambda p: patches.merge(p, grid), pieces)
+
+    stack = _spec(1, *grid.patch, fusion.NUM_SOURCE if model.is_aligned else 6)
+    field = _spec(1, height, width, 8)
+    for scale in SCALES:
+        sides = [math.ceil(math.ceil(side / scale) / cain.SHUFFLE) for side in grid.patch]
+        small_patch = _spec(1, *(math.ceil(side / scale) for side in grid.patch), 3)
+
+        def ends(p, x, a, b, moved, scale=scale):
+            if model.is_aligned:  # candidates are made for this patch alone
+                x = fusion.sources_at(a, b, moved, jnp.zeros((1, 2), jnp.int32), grid.patch)
+            enlarge = lambda image, factor: jnp.repeat(jnp.repeat(image, factor, 1), factor, 2)  # noqa: E731
+            upscale = None if model.is_aligned else enlarge
+            return cain_sd.compute_patches(p, upscale, x, scale, lambda features: features)
+
+        stages[f"ends {scale}"] = measure(f"ends at scale 1/{scale}", ends, params["cain"], stack, frame, frame, field)
+        group = jax.eval_shape(lambda body: cain.group_of(body, 0), params["cain"]["body"])
+        features = _spec(1, *sides, model.num_feat)
+        stages[f"group {scale}"] = measure(f"residual group at scale 1/{scale}", cain.residual_group, group, features)
+        if scale > 1 and not model.is_aligned:
+            network = models.build("carn_m")
+            upscale = lambda p, image, n=network, s=scale: n.apply({"params": p}, image, s)[0]  # noqa: E731
+            stages[f"carn_m {scale}"] = measure(f"CARN-M x{scale}", upscale, params["carn_m"], small_patch)
+    return stages
+
+
+def route_cost(
+    model: cain_sd.CainSD, route: Route, height: int, width: int, chunks: Sequence[int] | None = None
+) -> Cost:
+    """What a Route costs, everything included: motion, finders, patches, CARN-M, merging.
+
+    Args:
+      model: whose stages are counted.
+      route: for frames of height x width; with B > 1 the cost of all B.
+      height, width: of the frames, in pixels.
+      chunks: patches a chunk at each scale, as packed execution uses them: the executed cost. None: the nominal cost.
+    """
+    stages = cain_sd_stages(model, height, width)
+    scale, depth = np.asarray(route.scale).reshape(-1), np.asarray(route.depth).reshape(-1)
+    batch = route.shape[0]
+    counted = [_times(stages[name], batch) for name in ("flow", "finders", "alignment", "merge") if name in stages]
+    for index, factor in enumerate(SCALES):
+        levels = np.where(scale == index, depth, 0)
+        chunk = 1 if chunks is None else chunks[index]
+        counts = np.asarray(routing.executed_levels(jnp.asarray(levels), chunk, model.num_group))
+        counted.append(_times(stages[f"ends {factor}"], int(counts[0])))
+        counted.append(_times(stages[f"group {factor}"], int(counts[1:].sum())))
+        if f"carn_m {factor}" in stages:
+            counted.append(_times(stages[f"carn_m {factor}"], int(counts[0])))
+    return Cost(tuple(stage for stage in counted if stage.times))
+
+
+def exit_costs(model: cain_sd.CainSD, patch: int = 256) -> np.ndarray:
+    """C(H(s_i, d_j)) of Eq. 11 for one pixel of the frame: [3, num_group] FLOPs, the interpolation and CARN-M part."""
+    stages = cain_sd_stages(model.clone(patch=patch, stride=patch), patch, patch)
+    table = np.zeros((len(SCALES), model.num_group))
+    for i, factor in enumerate(SCALES):
+        fixed = stages[f"ends {factor}"].flops + (
+            stages[f"carn_m {factor}"].flops if f"carn_m {factor}" in stages else 0.0
+        )
+        table[i] = fixed + stages[f"group {factor}"].flops * np.arange(1, model.num_group + 1)
+    return table / patch**2
+
+
+# What the command line prints
+
+
+def describe(name: str, width: int, height: int) -> dict:
+    """One network's cost on one frame, as `jaxdyn flops --json` prints it.
+
+    Args:
+      name: "cain", "cain_sd" (every patch at scale 1 to the last exit), "carn_m" (x2 of an input of this size) or "pwcnet" (one flow).
+      width, height: of the input, in pixels.
+
+    Returns:
+      model, size [W, H], flops, multiply_adds, parameters, stages [{name, flops, multiply_adds, times}]; the cost of a stage is of one
+      execution.
+
+    Raises:
+      ValueError: an unknown network or an empty size.
+    """
+    if width < 1 or height < 1:
+        raise ValueError(f"size (={width}x{height}) must be at least 1x1 pixels")
+    model = models.build(name)
+    tiny = _spec(1, 16, 16, 3)
+    if name == "cain":
+        cost, variables = dense_cain(model, height, width), shapes(model, tiny, tiny)
+    elif name == "cain_sd":
+        shape = (1, *model.grid(height, width).shape)
+        full = Route(np.zeros(shape, np.int32), np.full(shape, model.num_group, np.int32))
+        cost, variables = route_cost(model, full, height, width), shapes(model, tiny, tiny)
+    elif name == "carn_m":
+        variables = shapes(model, tiny)
+        cost = Cost((measure("x2", lambda v, a: model.apply(v, a, 2)[0], variables, _spec(1, height, width, 3)),))
+    else:
+        image = _spec(1, height, width, 3)
+        variables = shapes(model, image, image)
+        cost = Cost((measure("flow", lambda v, a, b: model.apply(v, a, b)[0], variables, image, image),))
+    stages = [
+        {"name": s.name, "flops": s.flops, "multiply_adds": s.multiply_adds, "times": s.times}
+        | ({"excluded": True} if s.is_excluded else {})
+        for s in cost.stages
+    ]
+    return {
+        "model": name,
+        "size": [width, height],
+        "flops": cost.flops,
+        "multiply_adds": cost.multiply_adds,
+        "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables)),
+        "stages": stages,
+    }
+
+
+def shapes(model: nn.Module, *arguments) -> chex.ArrayTree:
+    """The shapes of a network's variables, without computing them."""
+    return jax.eval_shape(lambda *a: model.init(jax.random.key(0), *a), *arguments)
+
+
+def _spec(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def _times(stage: Stage, times: float) -> Stage:
+    return Stage(stage.name, stage.flops, stage.multiply_adds, times, stage.is_excluded)
