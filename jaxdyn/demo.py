@@ -1,8 +1,8 @@
 """`jaxdyn demo`: a moving scene of its own, drawn here, with sound, through the same path as any video.
 
 Two shots of one second each at 12 frames a second, 640x360. Each has a textured ground that pans, three textured discs
-that move across it at different speeds, and a banner that stands still: fast, slow and no motion in one picture, so that
-patches have something to differ in. Between the shots is a cut, and one frame is repeated. The sound is a 440 Hz tone.
+that move across it at different speeds, and a banner that stands still: fast, slow and no motion in one picture:
+patches differ in what they need. Between the shots is a cut, and one frame is repeated. The sound is a 440 Hz tone.
 """
 
 from collections.abc import Callable, Iterator
@@ -118,14 +118,14 @@ class Shot:
 
 
 def texture(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Noise of all sizes in a palette of its own, uint8 [height, width, 3]: 1 / f in four octaves."""
+    """Noise of all sizes, mostly of brightness, around a colour of its own: uint8 [height, width, 3], 6 octaves."""
     total = np.zeros((height, width, 3), np.float32)
-    for octave in range(4):
-        size = (max(2, width * 2**octave // 90), max(2, height * 2**octave // 90))
-        coarse = random.random((size[1], size[0], 3)).astype(np.float32) - 0.5
-        total += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) / 2**octave
+    for octave in range(6):
+        size = (max(2, width * 2**octave // 120), max(2, height * 2**octave // 120))  # across, down
+        coarse = random.random((size[1], size[0], 1)) + 0.4 * random.random((size[1], size[0], 3)) - 0.7
+        total += cv2.resize(coarse.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC) / 2**octave
     colour = random.uniform(0.3, 0.7, 3)
-    return np.rint(np.clip(colour + 0.6 * total, 0, 1) * 255).astype(np.uint8)
+    return np.rint(np.clip(colour + 0.45 * total, 0, 1) * 255).astype(np.uint8)
 
 
 def sound(seconds: Fraction) -> Iterator[av.AudioFrame]:
