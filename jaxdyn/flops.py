@@ -138,7 +138,7 @@ def cain_sd_stages(model: cain_sd.CainSD, height: int, width: int) -> dict[str, 
     stages["merge"] = measure("merge", lambda p: patches.merge(p, grid), pieces)
 
     stack = _spec(1, *grid.patch, fusion.NUM_SOURCE if model.is_aligned else 6)
-    field = _spec(1, height, width, 8)
+    field = _spec(*small.shape[:3], 8)
     for scale in SCALES:
         sides = [math.ceil(math.ceil(side / scale) / cain.SHUFFLE) for side in grid.patch]
         small_patch = _spec(1, *(math.ceil(side / scale) for side in grid.patch), 3)
@@ -185,6 +185,15 @@ def route_cost(
         if f"carn_m {factor}" in stages:
             counted.append(_times(stages[f"carn_m {factor}"], int(counts[0])))
     return Cost(tuple(stage for stage in counted if stage.times))
+
+
+def masked_cost(model: cain_sd.CainSD, height: int, width: int) -> Cost:
+    """What masked execution of a frame costs: every patch at every scale to the deepest exit."""
+    stages = cain_sd_stages(model, height, width)
+    num_patch = math.prod(model.grid(height, width).shape)
+    once = ("flow", "finders", "alignment", "merge")
+    turns = {name: num_patch * (model.num_group if name.startswith("group") else 1) for name in stages if name not in once}
+    return Cost(tuple(_times(stage, turns.get(name, 1)) for name, stage in stages.items()))
 
 
 def exit_costs(model: cain_sd.CainSD, patch: int = 256) -> np.ndarray:

@@ -14,13 +14,14 @@ def build(name: str, **overrides) -> nn.Module:
       ValueError: an unknown name; the message lists the known ones.
       TypeError: an unknown field.
     """
-    modules = _modules()
-    if name not in modules:
-        raise ValueError(f"network (={name!r}) must be one of {', '.join(sorted(modules))}")
-    return modules[name](**overrides)
+    known = modules()
+    if name not in known:
+        raise ValueError(f"network (={name!r}) must be one of {', '.join(sorted(known))}")
+    return known[name](**overrides)
 
 
-def _modules() -> dict[str, type[nn.Module]]:
+def modules() -> dict[str, type[nn.Module]]:
+    """Name and class of every network."""
     from jaxdyn.models.cain import CAIN
     from jaxdyn.models.cain_sd import CainSD
     from jaxdyn.models.carn import CARNM

@@ -141,7 +141,7 @@ class CainSD(nn.Module):
         found = self.find(small0, small1, motion, grid)  # logits [B, n_h, n_w, K]
         decision = self.decide(found, route, (batch, *grid.shape))  # a Route, and masks that say the same
 
-        moved = self.displace(motion, (height, width))  # [B, H, W, 8], None unless aligned
+        moved = self.displace(motion, (height, width))  # [B, h, w, 8], None unless aligned
         exit0 = self.exit0(frame0, frame1, moved)  # [B, H, W, 3]
         computed = self.execute(frame0, frame1, moved, exit0, decision, execution)  # [N, P_h, P_w, 3]
         frame = patches.merge(computed.reshape(batch, *grid.shape, *computed.shape[1:]), grid)  # [B, H, W, 3]
@@ -206,7 +206,7 @@ class CainSD(nn.Module):
     # The pictures
 
     def displace(self, motion: Motion | None, size: tuple[int, int]) -> chex.Array | None:
-        """`Differs:` with `is_aligned`, how far the candidates of `fusion` look: [B, H, W, 8]; else None."""
+        """`Differs:` with `is_aligned`, how far the candidates of `fusion` look: [B, h, w, 8]; else None."""
         return fusion.displacements(motion, size) if self.is_aligned else None
 
     def exit0(self, frame0: chex.Array, frame1: chex.Array, moved: chex.Array | None) -> chex.Array:

@@ -69,33 +69,33 @@ def project(flow: chex.Array) -> chex.Array:
 
 
 def displacements(motion: tuple[chex.Array, chex.Array], size: tuple[int, int]) -> chex.Array:
-    """How far to look for each kind of candidate, at full size: F_10 / 2, F_01 / 2, u / 2, v / 2.
+    """How far to look for each kind of candidate: F_10 / 2, F_01 / 2, u / 2, v / 2.
 
     Args:
       motion: (flow01, flow10), each [B, h, w, 2] in pixels of their own grid.
       size: (H, W) of the frames.
 
     Returns:
-      [B, H, W, 8], in pixels of the frames.
+      [B, h, w, 8] on the motion's grid, in pixels of the frames. It is read between its samples where it is used (`_read`), so that
+      no field of the frames' size is ever stored.
     """
     flow01, flow10 = motion
-    small = jnp.concatenate([flow10, flow01, project(flow10), project(flow01)], axis=-1)  # [B, h, w, 8]
-    ratio = jnp.asarray([size[1] / flow01.shape[2], size[0] / flow01.shape[1]] * 4, small.dtype)
-    if small.shape[1:3] != tuple(size):
-        small = resample.resize_bilinear(small, size)
-    return small * (ratio / 2)
+    field = jnp.concatenate([flow10, flow01, project(flow10), project(flow01)], axis=-1)
+    ratio = jnp.asarray([size[1] / flow01.shape[2], size[0] / flow01.shape[1]] * 4, field.dtype)
+    return field * (ratio / 2)
 
 
 def aligned_pair(frame0: chex.Array, frame1: chex.Array, moved: chex.Array) -> tuple[chex.Array, chex.Array]:
-    """A0 and B1, whose mean is exit 0: [B, H, W, 3] x 2, displacements [B, H, W, 8] -> [B, H, W, 3] x 2."""
+    """A0 and B1, whose mean is exit 0: [B, H, W, 3] x 2, displacements [B, h, w, 8] -> [B, H, W, 3] x 2."""
+    look = resample.resize_bilinear(moved[..., :4], frame0.shape[1:3])  # [B, H, W, 4]
     return (
-        warp.backward_warp(frame0, moved[..., 0:2], "border"),
-        warp.backward_warp(frame1, moved[..., 2:4], "border"),
+        warp.backward_warp(frame0, look[..., :2], "border"),
+        warp.backward_warp(frame1, look[..., 2:], "border"),
     )
 
 
 def sources(frame0: chex.Array, frame1: chex.Array, moved: chex.Array) -> chex.Array:
-    """Everything that a patch needs, for whole frames: [B, H, W, 3] x 2, displacements [B, H, W, 8] -> [B, H, W, 28]."""
+    """Everything that a patch needs, for whole frames: [B, H, W, 3] x 2, displacements [B, h, w, 8] -> [B, H, W, 28]."""
     batch, height, width, _ = frame0.shape
     place = jnp.zeros(2, jnp.int32)
     parts = [
@@ -112,15 +112,15 @@ def sources_at(
 
     Args:
       frame0, frame1: [1, H, W, 3] in [0, 1].
-      moved: [1, H, W, 8], `displacements`.
+      moved: [1, h, w, 8], `displacements`.
       places: [N, 2] int32, row and column of each patch's first pixel.
       size: (P_h, P_w).
 
     Returns:
       [N, P_h, P_w, 28]: the pictures of `NAMES`, then u and v.
     """
-    cut = take(moved, places, size)  # [N, P_h, P_w, 8]
     grid = warp.pixel_grid(*size) + places[:, None, None, ::-1].astype(moved.dtype)  # [N, P_h, P_w, 2], channel 0 = x
+    cut = _read(moved, grid, frame0.shape[1:3])  # [N, P_h, P_w, 8]
     f10, f01, u, v = jnp.split(cut, 4, axis=-1)
     looks = ((frame0, f10), (frame1, f01), (frame0, u), (frame1, -u), (frame0, -v), (frame1, v))
     n, (height, width) = places.shape[0], size
@@ -130,6 +130,14 @@ def sources_at(
     ]
     pictures += [take(frame0, places, size), take(frame1, places, size)]
     return jnp.concatenate([*pictures, 2 * u, 2 * v], axis=-1)
+
+
+def _read(field: chex.Array, grid: chex.Array, size: tuple[int, int]) -> chex.Array:
+    """A field [1, h, w, C] that spans a frame of `size`, read at pixels [N, P_h, P_w, 2] of that frame: what `resize_bilinear` gives there."""
+    ratio = jnp.asarray([field.shape[2] / size[1], field.shape[1] / size[0]], grid.dtype)
+    n, height, width, _ = grid.shape
+    coords = ((grid + 0.5) * ratio - 0.5).reshape(1, n * height, width, 2)
+    return warp.sample(field, coords, "border").reshape(n, height, width, -1)
 
 
 def take(frame: chex.Array, places: chex.Array, size: tuple[int, int]) -> chex.Array:
