@@ -396,9 +396,10 @@ def _video_packets(
     length = {tick: after - tick for tick, after in zip(shown, until, strict=True)}
     delay = max(_reorder_delay(segment.ticks) for segment in segments)
     lead = [shown[0] - (delay - index) * length[shown[0]] for index in range(delay)]
-    decode = iter([*lead, *shown])  # the i-th packet is decoded when the frame `delay` places before is shown
-    last = segments[-1].ticks[-1]
-    length[last] = length[shown[-1]]  # the packet decoded last ends the stream, as MP4 counts it
+    times = [*lead, *shown]  # the i-th packet is decoded when the frame `delay` places before is shown
+    decode = iter(times)
+    # MP4's length is from the first decoding to the end of the packet decoded last: made to be what is shown.
+    length[segments[-1].ticks[-1]] = max(1, until[-1] - shown[0] - (times[len(shown) - 1] - times[0]))
     for segment in segments:
         with av.open(str(segment.path)) as container:
             packets = (packet for packet in container.demux(container.streams.video[0]) if packet.size)

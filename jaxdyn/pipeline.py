@@ -157,6 +157,7 @@ class Run:
         for record in parts.records:
             self.total.add(Counts(**record.counts))
         self.frames_resumed = self.total.frames_out
+        self.step = 1 / clip.properties.rate  # s, between the last two pictures
         size = (clip.properties.height, clip.properties.width)
         self.segment_length = min(240, max(8, SEGMENT_PIXELS // (size[0] * size[1])))
         self.dense_flops = interpolator.dense_cost(*size).flops
@@ -191,7 +192,8 @@ class Run:
                     if following is None or self.counts.frames_out >= self.segment_length:
                         break
                     picture = following
-            data = writer.close()
+                data: dict[str, Any] = {}
+                worker.submit(lambda: data.update(writer.close()))
         except BaseException:
             writer.abort()
             raise
@@ -202,11 +204,13 @@ class Run:
         return following
 
     def end_of(self, picture: Picture, following: Picture | None) -> Fraction:
-        """When a picture ends: when the next one begins; the last one keeps the duration that the source says."""
+        """When a picture ends: when the next one begins. The last one keeps the duration that the source says."""
         if following is not None:
             self.step = following.time - picture.time
             return following.time
-        return picture.time + (picture.duration or getattr(self, "step", 1 / self.clip.properties.rate))
+        said = (self.clip.expected_end or picture.time) - picture.time  # by the header of the whole clip
+        usual = picture.duration or self.step
+        return picture.time + (said if 0 < said <= 2 * max(usual, self.step) else usual)
 
     def interval(
         self, picture: Picture, following: Picture | None, end: Fraction, writer: Any, submit: Callable[..., None]

@@ -83,6 +83,7 @@ class Source(Protocol):
 
     properties: Properties
     num_damaged: int  # frames that the decoder flagged as damaged, so far
+    expected_end: Fraction | None  # s, when the picture ends by the container's header
 
     def pictures(self, since: Fraction | None = None) -> Iterator[Picture]:
         """Frames in the order of their times, from the first one at `since` or later."""
