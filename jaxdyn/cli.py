@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxdyn.errors import UserError, one_line
@@ -63,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("source", metavar="IN", help="a video, or a folder of images")
     command.add_argument("target", metavar="OUT", help="a video (.mp4 .m4v .mov .mkv .webm), or a folder for PNG files")
     rate = command.add_mutually_exclusive_group()
-    rate.add_argument("--factor", type=int, default=2, help="2, 4 or 8 times as many frames (default 2)")
+    rate.add_argument("--factor", type=int, help="2, 4 or 8 times as many frames (default 2)")
     rate.add_argument("--fps", type=parse_rate, metavar="R", help="any constant rate instead: 60, 59.94, 60000/1001")
     command.add_argument("--start", type=parse_time, metavar="T", help="begin at a time: 12.5, 1:02:03.5")
     command.add_argument("--end", type=parse_time, metavar="T", help="end before a time")
@@ -115,16 +116,18 @@ def interpolate(arguments: argparse.Namespace) -> None:
     """`jaxdyn interpolate`."""
     from jaxdyn import pipeline
 
-    # Before the model is loaded: what is wrong with the paths is said at once.
-    pipeline.check_paths(pipeline.Path(arguments.source), pipeline.Path(arguments.target), arguments.overwrite)
-    pipeline.open_source(pipeline.Path(arguments.source), arguments.source_fps)
+    source, target = Path(arguments.source), Path(arguments.target)
+    pipeline.check_paths(
+        source, target, arguments.overwrite
+    )  # what is wrong with the paths is said before the model loads
+    pipeline.open_source(source, arguments.source_fps)
     interpolator = load_interpolator(arguments)
     with friendly_os_errors(arguments.target), progress_bar() as progress:
         report = pipeline.interpolate_video(
-            arguments.source,
-            arguments.target,
+            source,
+            target,
             interpolator,
-            factor=arguments.factor,
+            factor=2 if arguments.factor is None else arguments.factor,
             fps=arguments.fps,
             start=arguments.start,
             end=arguments.end,
@@ -184,23 +187,18 @@ def load_interpolator(arguments: argparse.Namespace) -> Any:
     """The model of --weights on --device.
 
     Raises:
-      UserError: no such weights, weights that are not finite or of a network that makes no frames, no such device.
+      UserError: no such weights, damaged ones or of a network that makes no frames; no such device.
     """
     if arguments.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"  # before JAX is imported: a GPU is left to others
+    import jax
+
+    from jaxdyn import pretrained
+    from jaxdyn.interpolator import Interpolator
+
+    device = choose_device(arguments.device, jax)
     with friendly_errors(f"--weights {arguments.weights}"):
-        import jax
-        import numpy as np
-
-        from jaxdyn import pretrained
-        from jaxdyn.interpolator import Interpolator
-
-        device = choose_device(arguments.device, jax)
         model, variables = pretrained.load(arguments.weights)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-            if not np.isfinite(np.asarray(leaf, np.float32)).all():
-                name = jax.tree_util.keystr(path, simple=True, separator="/")
-                raise UserError(f"--weights {arguments.weights}: {name} holds NaN or infinity; use another file.")
         return Interpolator(model, variables, execution=arguments.execution, device=device)
 
 
@@ -271,6 +269,8 @@ def friendly_errors(subject: str) -> Iterator[None]:
     """Turns the library's clear errors into one line that names the option."""
     try:
         yield
+    except UserError:
+        raise
     except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
         raise UserError(f"{subject}: {one_line(error)}") from error
 

@@ -28,7 +28,7 @@ def draw(
 
     Args:
       frame: [H, W, 3] RGB, float in [0, 1] or uint8.
-      route: scale and depth, [B, n_h, n_w] int.
+      route: scale and depth, [B, n_h, n_w] int; of a single patch it is the whole frame's.
       num_exit: the deepest exit.
       patch: px, side of a patch.
       stride: px between patches.
@@ -46,13 +46,15 @@ def draw(
     scale, depth = np.asarray(route.scale), np.asarray(route.depth)
     if scale.ndim != 3 or scale.shape != depth.shape or not 0 <= index < len(scale):
         raise ValueError(f"`route` must hold [B, n_h, n_w] with B > {index}; got {scale.shape} and {depth.shape}.")
-    where = patches.grid(*frame.shape[:2], patch, stride)
+    is_whole = scale.shape[1:] == (1, 1)  # the frame itself is the patch
+    where = patches.grid(*frame.shape[:2], *((max(frame.shape),) * 2 if is_whole else (patch, stride)))
     if scale.shape[1:] != where.shape:
         raise ValueError(f"the Route is {scale.shape[1:]} patches, a frame of {frame.shape[:2]} px has {where.shape}.")
     rgb = frame.astype(np.float32) / (255 if frame.dtype == np.uint8 else 1)
     grey = (0.8 * rgb @ np.float32([0.299, 0.587, 0.114]))[..., None]  # [H, W, 1]
     picture = np.repeat(grey, 3, axis=-1)
-    edges_y, edges_x = cell_edges(where.rows, patch, frame.shape[0]), cell_edges(where.columns, patch, frame.shape[1])
+    edges_y = cell_edges(where.rows, where.patch[0], frame.shape[0])
+    edges_x = cell_edges(where.columns, where.patch[1], frame.shape[1])
     cells = [
         (
             edges_y[row],

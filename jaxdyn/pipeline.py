@@ -271,8 +271,15 @@ class Run:
 
     def draw(self, frame: Made, number: int) -> None:
         """A picture of the Route, named as the output frame, if asked for and if the model has one."""
-        if self.map_folder is not None and frame.route is not None:
-            images.write_image(self.map_folder / f"{number:08d}.png", maps.draw(frame.rgb, frame.route))
+        if self.map_folder is None:
+            return
+        if frame.route is None:
+            self.output.notes.append("no maps: this network takes the same path everywhere")
+            return
+        model = getattr(self.interpolator, "model", None)
+        grid = {name: getattr(model, name) for name in ("patch", "stride") if hasattr(model, name)}
+        picture = maps.draw(frame.rgb, frame.route, getattr(model, "num_group", 5), **grid)
+        images.write_image(self.map_folder / f"{number:08d}.png", picture)
 
     def notes(self) -> list[str]:
         """What else is to be said."""

@@ -61,7 +61,7 @@ def test_a_mapping_is_a_route_too():
     ("shape", "grid", "message"),
     [
         ((64, 64), route([[0]], [[1]]), r"\[H, W, 3\]"),
-        ((600, 64, 3), route([[0]], [[1]]), r"\(1, 1\) patches.*\(3, 1\)"),
+        ((600, 64, 3), route([[0, 0]], [[1, 1]]), r"\(1, 2\) patches.*\(3, 1\)"),
     ],
 )
 def test_errors(shape, grid, message):
