@@ -1,0 +1,111 @@
+"""Clips, triplets, crops and their augmentation."""
+
+import dataclasses
+import itertools
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from jaxdyn.data import augment, clips, crops
+from jaxdyn.models import fusion
+
+
+def scene(random: np.random.RandomState, number: int, height: int = 96, width: int = 128) -> np.ndarray:
+    """A smooth texture that slides by (3, 1) px a frame: uint8 [T, H, W, 3]."""
+    large = cv2.resize(random.rand(20, 26, 3).astype(np.float32), (width + 80, height + 80), interpolation=cv2.INTER_CUBIC)
+    frames = [large[20 + t : 20 + t + height, 20 + 3 * t : 20 + 3 * t + width] for t in range(number)]
+    return np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path, random):
+    """Two clips as folders of images."""
+    for name in ("one", "two"):
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        for number, frame in enumerate(scene(random, 5)):
+            cv2.imwrite(str(tmp_path / "clips" / name / f"{number}.png"), frame[..., ::-1])
+    return tmp_path / "clips"
+
+
+def test_find_and_read(folder, random):
+    assert [path.name for path in clips.find(folder)] == ["one", "two"]
+    np.testing.assert_array_equal(clips.read(folder / "one"), scene(np.random.RandomState(0), 5))
+    assert len(clips.read(folder / "one", limit=2)) == 2
+    with pytest.raises(ValueError, match="holds no clip"):
+        clips.find(folder / "nothing")
+
+
+def test_triplets_drop_cuts_repeats_and_uneven_steps(random):
+    frames = scene(random, 8)
+    assert [t.middle for t in clips.triplets(frames)] == [1, 2, 3, 4, 5, 6]
+    assert [dataclasses.astuple(t) for t in clips.triplets(frames, gap=2, limit=2)] == [(0, 2, 4), (3, 5, 7)]
+    repeated = frames.copy()
+    repeated[4] = repeated[3]
+    assert [t.middle for t in clips.triplets(repeated)] == [1, 2, 5, 6]
+    cut = np.concatenate([frames[:4], scene(np.random.RandomState(1), 4) // 4])
+    assert not {3, 4} & {t.middle for t in clips.triplets(cut)}
+    with pytest.raises(ValueError, match="gap"):
+        clips.triplets(frames, gap=0)
+
+
+@pytest.mark.parametrize("bits", list(itertools.product([False, True], repeat=4)))
+def test_augmented_sources_are_the_sources_of_augmented_frames(bits, random):
+    choice = augment.Choice(*bits)
+    frames = scene(random, 2, 48, 64).astype(np.float32) / 255
+    flow01 = cv2.resize(random.randn(5, 6, 2).astype(np.float32), (64, 48), interpolation=cv2.INTER_CUBIC)
+    flow10 = -flow01 + 0.3 * cv2.resize(random.randn(5, 6, 2).astype(np.float32), (64, 48))
+
+    def sources(frame0, frame1, motion):
+        moved = fusion.displacements(tuple(flow[None] for flow in motion), frame0.shape[:2])
+        return np.asarray(fusion.sources(frame0[None], frame1[None], moved)[0])
+
+    before = sources(*frames, (flow01, flow10))
+    after = np.concatenate([augment.pictures(before[..., :24], choice), augment.flows(before[..., 24:], choice)], axis=-1)
+    pair = augment.pictures(np.concatenate(list(frames), axis=-1), choice)
+    motion = augment.flows(np.concatenate([flow01, flow10], axis=-1), choice)
+    expected = sources(pair[..., :3], pair[..., 3:], (motion[..., :2], motion[..., 2:]))
+    np.testing.assert_allclose(after, expected, atol=2e-4)
+
+
+def test_colour_changes_commute_with_sources(random):
+    gain, shift = augment.draw_colours(np.random.default_rng(0), 2)
+    assert gain.shape == shift.shape == (2, 1, 1, 3)
+    frames = scene(random, 2, 32, 40).astype(np.float32) / 255
+    flow = (random.randn(1, 32, 40, 2).astype(np.float32),) * 2
+    moved = fusion.displacements(flow, (32, 40))
+    before = np.asarray(fusion.sources(*(frame[None] for frame in frames), moved))
+    after = np.asarray(fusion.sources(*(frame[None] * gain[0] + shift[0] for frame in frames), moved))
+    np.testing.assert_allclose(before[..., :24] * np.tile(gain[0], 8) + np.tile(shift[0], 8), after[..., :24], atol=1e-5)
+
+
+def test_places_are_where_the_error_is():
+    error = np.zeros((128, 160))
+    error[:, 100:] = 400.0
+    places = crops.draw_places(error, 40, 20, np.random.default_rng(0))
+    assert places.shape == (20, 2)
+    assert (places % 8 == 0).all()
+    assert (places[:, 0] <= 88).all()
+    assert (places[:, 1] <= 120).all()
+    assert np.mean(places[:, 1] > 60) > 0.8
+
+
+def test_crops_are_cut_once_and_drawn_alike(folder, tmp_path):
+    recipe = crops.Recipe(size=64, num_triplet=(2,), gaps=(1,), num_crop=3, edge=48)
+    said = []
+    cut = crops.build(folder, tmp_path / "cache", recipe, said.append)
+    assert len(cut) == 12
+    assert sorted(said) == ["one: 6 crops", "two: 6 crops"]
+    again = crops.build(folder, tmp_path / "cache", recipe, said.append)
+    assert len(said) == 2
+    first, second = (c.batch(np.random.default_rng(5), 4, 48) for c in (cut, again))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    assert first["pictures"].shape == (4, 48, 48, 24)
+    stack, target = crops.stack_of(first), crops.target_of(first)
+    assert stack.shape == (4, 48, 48, 28)
+    # The texture slides evenly, so the aligned mean is almost the truth.
+    assert np.abs(np.asarray(stack[..., :3] + stack[..., 3:6]) / 2 - target).mean() < 0.02
+    assert np.abs(np.asarray(stack[..., 24:])).max(axis=(1, 2, 3)).min() > 4
+    with pytest.raises(ValueError, match="multiple of 8"):
+        crops.build(folder, tmp_path / "cache", crops.Recipe(size=60), said.append)

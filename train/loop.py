@@ -1,0 +1,129 @@
+"""The host's loop: feeds steps, keeps checkpoints, tells how it goes. Everything impure about training is here."""
+
+import concurrent.futures
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import chex
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from rich import progress
+
+from train import stages, step
+
+Feed = Callable[[int], dict]
+"""Step number -> batch; the same number gives the same batch, so a run that is resumed goes on as if it had not stopped."""
+
+
+def run(
+    model: Any,
+    stage: stages.Stage,
+    params: chex.ArrayTree,
+    feed: Feed,
+    workdir: str | Path,
+    *,
+    seed: int = 0,
+    log_every: int = 50,
+    save_every: int = 500,
+    is_shown: bool = True,
+) -> step.State:
+    """Train one stage to its end, going on from its last checkpoint if there is one.
+
+    Args:
+      model: the network.
+      stage: a row of the curriculum.
+      params: where to start, unless there is a checkpoint.
+      feed: makes batches; called from a thread, some steps ahead.
+      workdir: checkpoints go to workdir/stage.name, a line of JSON for each logged step to workdir/stage.name.jsonl.
+      seed: of the steps' random numbers.
+      log_every, save_every: steps.
+      is_shown: whether a progress bar is drawn.
+
+    Returns:
+      The last state.
+
+    Raises:
+      FloatingPointError: a loss that is not finite, with step and stage.
+    """
+    workdir = Path(workdir).absolute()
+    workdir.mkdir(parents=True, exist_ok=True)
+    state = step.start(stage, params)
+    one_step = jax.jit(step.make_step(model, stage), static_argnums=3, donate_argnums=0)
+    num_group = getattr(model, "num_group", 1)
+    with checkpoints(workdir / stage.name, save_every) as manager:
+        if manager.latest_step() is not None:
+            state = restore(manager, state)
+        first = int(state.step)
+        key = jax.random.key(seed)
+        began, window = time.monotonic(), []
+        with _bar(is_shown) as bar, open(workdir / f"{stage.name}.jsonl", "a", encoding="utf-8") as log:
+            task = bar.add_task(stage.name, total=stage.num_step, completed=first)
+            for number, batch in _ahead(feed, first, stage.num_step):
+                variant = step.variant_at(stage, number, num_group)
+                state, metrics = one_step(state, batch, jax.random.fold_in(key, number), variant)
+                window.append(metrics)
+                done = number + 1
+                if done % log_every == 0 or done == stage.num_step:
+                    means = {name: float(np.mean([float(m[name]) for m in window])) for name in window[0]}
+                    if not all(map(math.isfinite, means.values())):
+                        raise FloatingPointError(
+                            f"{stage.name}: {means} is not finite between steps {number + 1 - len(window)} and {done}; "
+                            "lower the learning rate, or look at the data of these steps"
+                        )
+                    rate = (done - first) * stage.batch / (time.monotonic() - began)
+                    print(json.dumps({"stage": stage.name, "step": done, **means, "rate": rate}), file=log, flush=True)
+                    bar.update(task, completed=done, description=f"{stage.name} loss {means['loss']:.4f}")
+                    window = []
+                manager.save(done, args=ocp.args.StandardSave(state), force=done == stage.num_step)
+        manager.wait_until_finished()
+    return state
+
+
+def checkpoints(folder: Path, save_every: int = 1) -> ocp.CheckpointManager:
+    """Orbax's manager of one stage's checkpoints; the last two are kept."""
+    options = ocp.CheckpointManagerOptions(max_to_keep=2, save_interval_steps=save_every, create=True)
+    return ocp.CheckpointManager(folder, options=options)
+
+
+def restore(manager: ocp.CheckpointManager, like: step.State) -> step.State:
+    """The last checkpoint, which must have the shapes of `like`.
+
+    Raises:
+      ValueError: a parameter of another shape, named.
+    """
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    found = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(abstract))
+    for (path, want), (_, got) in zip(*(jax.tree_util.tree_leaves_with_path(t) for t in (like, found)), strict=True):
+        if want.shape != got.shape:
+            raise ValueError(
+                f"checkpoint {manager.directory} holds {stages.path_of(path)} of shape {got.shape}, the configuration wants {want.shape}; "
+                "use another --workdir"
+            )
+    return found
+
+
+def _ahead(feed: Feed, first: int, last: int, depth: int = 4) -> Iterator[tuple[int, dict]]:
+    """Batches of steps first to last - 1, made `depth` steps ahead in a thread."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(feed, number) for number in range(first, min(first + depth, last))]
+        for number in range(first, last):
+            batch = waiting.pop(0).result()
+            if number + depth < last:
+                waiting.append(pool.submit(feed, number + depth))
+            yield number, batch
+
+
+def _bar(is_shown: bool) -> progress.Progress:
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    return progress.Progress(*columns, disable=not is_shown)

@@ -1,0 +1,262 @@
+"""One training step on the device, pure: `(state, batch, key) -> (state, metrics)`, ready for `pmap`.
+
+What a step computes follows from the stage's kind and stands in `LOSSES`, one function each:
+
+    (model, stage, params, batch, key, variant) -> (loss, metrics)
+
+Axes: B frames or crops, P side of a crop, N patches, G groups, K choices.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from jax import lax
+
+from jaxdyn import flops, losses, routing
+from jaxdyn.data import crops
+from jaxdyn.models import cain, cain_sd
+from jaxdyn.models.carn import CARNM
+from jaxdyn.ops import resample
+from jaxdyn.types import SCALES
+from train import stages
+
+LOG_FLOOR = 1e-5
+"""Added to a mean squared error before its logarithm: 50 dB, above which there is nothing to win."""
+
+
+@struct.dataclass
+class State:
+    """What a step changes: parameters, their running mean, the optimizer's moments, the number of steps done."""
+
+    params: chex.ArrayTree
+    mean: chex.ArrayTree
+    moments: chex.ArrayTree
+    step: chex.Array
+
+
+class Variant(NamedTuple):
+    """What of a step is compiled in: the exits it trains and the scale it works at."""
+
+    exits: tuple[int, ...] = ()
+    scale: int = 1
+
+
+def variant_at(stage: stages.Stage, step: int, num_group: int) -> Variant:
+    """Which variant a step is, by its number."""
+    return Variant(stage.exits_at(step, num_group), stage.scale_at(step)) if stage.kind == "exits" else Variant()
+
+
+def optimizer_of(stage: stages.Stage, params: chex.ArrayTree) -> optax.GradientTransformation:
+    """Adam after clipping by the norm of what trains; warm-up, then half a cosine; each parameter's own factor."""
+    factors = stages.factors(params, stage.trains)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, stage.learning_rate, min(stage.warm_up, stage.num_step // 4), stage.num_step, stage.learning_rate * stage.final
+    )
+    return optax.chain(
+        _scale_each(jax.tree.map(lambda factor: float(factor > 0), factors)),
+        optax.clip_by_global_norm(stage.clip),
+        optax.scale_by_adam(b2=stage.beta2),
+        optax.scale_by_learning_rate(schedule),
+        _scale_each(factors),
+    )
+
+
+def start(stage: stages.Stage, params: chex.ArrayTree) -> State:
+    """The state before the first step."""
+    return State(params, jax.tree.map(jnp.copy, params), optimizer_of(stage, params).init(params), jnp.zeros((), jnp.int32))
+
+
+def make_step(model: Any, stage: stages.Stage, axis_name: str | None = None) -> Callable:
+    """The step of a stage: (state, batch, key, variant) -> (state, metrics), to be jitted with `variant` static.
+
+    Args:
+      model: the network, `CainSD`, `PWCNet` or `CARNM`.
+      stage: whose step.
+      axis_name: of `pmap`, over which gradients and metrics are averaged.
+    """
+    compute = functools.partial(LOSSES[stage.kind], model, stage)
+
+    def step(state: State, batch: dict, key: chex.PRNGKey, variant: Variant = Variant()) -> tuple[State, dict]:  # noqa: B008
+        def loss_of(params):
+            return compute(params, batch, key, variant)
+
+        (loss, metrics), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        if axis_name is not None:
+            gradient, loss, metrics = lax.pmean((gradient, loss, metrics), axis_name)
+        update, moments = optimizer_of(stage, state.params).update(gradient, state.moments, state.params)
+        params = optax.apply_updates(state.params, update)
+        mean = jax.tree.map(lambda old, new: stage.ema * old + (1 - stage.ema) * new, state.mean, params)
+        metrics = {"loss": loss, "gradient": optax.global_norm(gradient), **metrics}
+        return State(params, mean, moments, state.step + 1), metrics
+
+    return step
+
+
+# What is minimised
+
+
+def log_error(output: chex.Array, target: chex.Array) -> chex.Array:
+    """mean over images of 0.05 log(mean squared error + 1e-5): PSNR with its sign turned, flat above 50 dB. [B, ...] x 2 -> scalar."""
+    squared = jnp.square(output - target).mean(axis=tuple(range(1, output.ndim)))
+    return 0.05 * jnp.log(squared + LOG_FLOOR).mean()
+
+
+def gain(output: chex.Array, before: chex.Array, target: chex.Array) -> chex.Array:
+    """By how many dB an output is nearer to the target than what was there before, mean over images."""
+    error, error_before = (
+        jnp.square(image - target).mean(axis=tuple(range(1, image.ndim))) + 1e-6 for image in (output, before)
+    )
+    return 10 * jnp.log10(error_before / error).mean()
+
+
+def exits_loss(model, stage, params, batch, key, variant):
+    """Stage 1: every exit in turn, the last one always. Batch: `crops.Crops.batch`."""
+    del key
+    stack, target = crops.stack_of(batch), crops.target_of(batch)
+    last = model.num_group
+    if variant.scale == 1:
+        images = model.apply({"params": params}, stack, method="exits")
+        outputs = {level: images[level] for level in variant.exits}  # what is not used is not computed
+        before = images[0]
+    else:
+        upscale = None if model.is_aligned else functools.partial(_carn_m, params)
+        at = functools.partial(cain_sd.compute_patches, params["cain"], upscale, stack, variant.scale)
+        outputs = {level: at(functools.partial(_to_exit, params["cain"]["body"], level)) for level in variant.exits}
+        before = (stack[..., :3] + stack[..., 3:6]) / 2
+    loss = sum(log_error(image, target) * (1.0 if level == last else stage.exit_weight) for level, image in outputs.items())
+    return loss, {"gain": gain(outputs[last], before, target)}
+
+
+def depth_loss(model, stage, params, batch, key, variant):
+    """Stage 2: DepthNet and the interpolation network at the full scale, Eq. 13 with Eq. 14. Batch: whole frames."""
+    del variant
+    return _routed_loss(model.clone(fixed_scale=0), stage, params, batch, key)
+
+
+def scale_loss(model, stage, params, batch, key, variant):
+    """Stage 3: ScaleNet and the interpolation network; DepthNet decides but is frozen by the table. Batch: whole frames."""
+    del variant
+    return _routed_loss(model, stage, params, batch, key)
+
+
+def finders_loss(model, stage, params, batch, key, variant):
+    """Both finders on a table of what each choice costs in error: Eq. 13 without running the network.
+
+    `Differs:` the interpolation network is frozen, so the squared error of every patch for every scale and exit is computed once (see
+    `train.table`) and the masks select from it. Batch: small0, small1 [B, h, w, 3], flow01, flow10 [B, h', w', 2], errors
+    [B, n_h, n_w, 3, K_d] with an axis for exit 0 if there is one; height and width of the frame are those of the model's grid.
+    """
+    del variant
+    errors = batch["errors"]
+    grid = model.grid(*_frame_size(batch))
+    motion = None if model.motion == "difference" else (batch["flow01"], batch["flow10"])
+    found = model.apply({"params": params}, batch["small0"], batch["small1"], motion, grid, method="find")
+    depth_key, scale_key = jax.random.split(key)
+    scale_mask = routing.sample(found["scale_logits"], scale_key)
+    depth_mask = routing.sample(found["depth_logits"], depth_key)
+    chosen = jnp.einsum("bpqsd,bpqs,bpqd->bpq", errors, scale_mask, depth_mask)  # [B, n_h, n_w]
+    error = 0.05 * jnp.log(chosen.mean(axis=(1, 2)) + LOG_FLOOR).mean()
+    cost, share = resource(model, stage, scale_mask, depth_mask, grid)
+    return error + cost, {"error": error, "cost": cost, "share": share}
+
+
+def resource(model, stage, scale_mask, depth_mask, grid) -> tuple[chex.Array, chex.Array]:
+    """Eq. 12 with Eq. 14: R = sum_p |p| / (H W) [lambda_s sum_i m_i C(i, d) + lambda_d sum_j m_j C(s, j)], and R's plain cost in FLOPs a pixel.
+
+    C is the cost of a pixel at a scale, to an exit (`flops.exit_costs`); d and s, what the other finder chose, are constants here.
+    """
+    table = np.asarray(flops.exit_costs(model, model.patch))  # [3, G]
+    if model.has_exit0:
+        table = np.concatenate([np.zeros((len(SCALES), 1)), table], axis=1)
+    table = jnp.asarray(table, jnp.float32)
+    fixed_scale, fixed_depth = lax.stop_gradient(scale_mask), lax.stop_gradient(depth_mask)
+    by_scale = jnp.einsum("bpqs,sd,bpqd->bpq", scale_mask, table, fixed_depth)
+    by_depth = jnp.einsum("bpqs,sd,bpqd->bpq", fixed_scale, table, depth_mask)
+    area = grid.patch[0] * grid.patch[1] / (grid.height * grid.width)
+    total = lambda cost: area * cost.sum(axis=(1, 2)).mean()  # noqa: E731
+    return stage.lambda_s * total(by_scale) + stage.lambda_d * total(by_depth), lax.stop_gradient(total(by_scale))
+
+
+def flow_loss(model, stage, params, batch, key, variant):
+    """PWC-Net on exact motion: sum over levels of the mean distance to the true flow, coarse levels weigh most per pixel.
+
+    The levels' raw outputs are in units of 20 px of the full size (PWC-Net, Section 4). Batch: frame0, frame1 [B, H, W, 3], flow01 [B, H, W, 2].
+    """
+    del stage, key, variant
+    flow, aux = model.apply({"params": params}, batch["frame0"], batch["frame1"])
+    loss = 0.0
+    for name, weight in LEVEL_WEIGHTS.items():
+        raw = aux[name]
+        true = resample.resize_bilinear(_shrink(batch["flow01"], raw.shape[1]), raw.shape[1:3]) / 20
+        loss = loss + weight * jnp.sqrt(jnp.square(raw - true).sum(-1) + 1e-8).mean()
+    distance = jnp.sqrt(jnp.square(flow - batch["flow01"]).sum(-1) + 1e-12).mean()
+    return loss, {"distance": distance}
+
+
+LEVEL_WEIGHTS = {"flow2": 1.0, "flow3": 0.5, "flow4": 0.25, "flow5": 0.15, "flow6": 0.1}
+
+
+def upscale_loss(model, stage, params, batch, key, variant):
+    """CARN-M on MATLAB's bicubic: L1 to the large picture (Ahn et al. 2018). Batch: target [B, P, P, 3] in [0, 1]."""
+    del stage, key
+    scale = max(2, variant.scale)
+    small = jnp.clip(resample.imresize(batch["target"], 1 / scale), 0, 1)
+    large = model.apply({"params": params}, small, scale)[0]
+    return losses.l1(large, batch["target"]), {}
+
+
+LOSSES = {
+    "exits": exits_loss,
+    "depth": depth_loss,
+    "scale": scale_loss,
+    "finders": finders_loss,
+    "flow": flow_loss,
+    "upscale": upscale_loss,
+}
+
+
+def _routed_loss(model, stage, params, batch, key):
+    """Eq. 13: L1 is the papers' L_r; here the logarithmic error of stage 1."""
+    motion = None if model.motion == "difference" or "flow01" not in batch else (batch["flow01"], batch["flow10"])
+    frames = [jnp.asarray(batch[name], jnp.float32) / 255 for name in ("frame0", "frame1", "target")]
+    output, aux = model.apply({"params": params}, *frames[:2], motion, execution="masked", rngs={"route": key})
+    grid = model.grid(*frames[0].shape[1:3])
+    cost, share = resource(model, stage, aux["scale_mask"], aux["depth_mask"], grid)
+    error = log_error(output, frames[2])
+    return error + cost, {"error": error, "cost": cost, "share": share, "gain": gain(output, aux["exit0"], frames[2])}
+
+
+def _frame_size(batch: dict) -> tuple[int, int]:
+    """(H, W), which a batch carries as the shape of an empty array, because the grid is static."""
+    return batch["frame_size"].shape[1:3]
+
+
+def _to_exit(body, level, first):
+    features = first
+    for turn in range(level):
+        features = cain.residual_group(cain.group_of(body, turn), features)
+    return features
+
+
+def _carn_m(params, image, scale):
+    return CARNM().apply({"params": params["carn_m"]}, image, scale)[0]
+
+
+def _shrink(flow: chex.Array, height: int) -> chex.Array:
+    """Mean over squares until about `height` rows are left: [B, H, W, 2] -> [B, h, w, 2]."""
+    side = max(1, flow.shape[1] // height)
+    b, h, w, c = flow.shape
+    cut = flow[:, : h // side * side, : w // side * side]
+    return cut.reshape(b, h // side, side, w // side, side, c).mean(axis=(2, 4))
+
+
+def _scale_each(factors: chex.ArrayTree) -> optax.GradientTransformation:
+    """Multiply each update by its own constant."""
+    return optax.stateless(lambda updates, _: jax.tree.map(lambda u, f: u * f, updates, factors))
