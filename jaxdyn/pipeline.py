@@ -104,7 +104,9 @@ def interpolate_video(
     output = choose_output(clip, target, plan, codec, crf)
     job = describe_job(clip, plan, output, (since, until), settings)
     with Parts(target, job, resume, overwrite) as parts:
-        run = Run(clip, plan, output, parts, interpolator, prepare_folder(map_folder), progress)
+        run = Run(
+            clip, plan, output, parts, interpolator, prepare_folder(map_folder), progress, is_ended=until is not None
+        )
         pictures = clip.pictures(run.continue_at(since))  # Picture [H, W, 3], one after the other
         pictures = until_time(pictures, until)
         pictures = until_broken(pictures, keep_partial, output.notes)
@@ -150,6 +152,7 @@ class Run:
         interpolator: Interpolator,
         map_folder: Path | None = None,
         progress: Callable[[Progress], None] | None = None,
+        is_ended: bool = False,
     ):
         self.clip, self.plan, self.output, self.parts = clip, plan, output, parts
         self.interpolator, self.map_folder, self.progress = interpolator, map_folder, progress
@@ -158,6 +161,7 @@ class Run:
             self.total.add(Counts(**record.counts))
         self.frames_resumed = self.total.frames_out
         self.step = 1 / clip.properties.rate  # s, between the last two pictures
+        self.clip_end = None if is_ended else clip.expected_end  # s, by the header
         size = (clip.properties.height, clip.properties.width)
         self.segment_length = min(240, max(8, SEGMENT_PIXELS // (size[0] * size[1])))
         self.dense_flops = interpolator.dense_cost(*size).flops
@@ -208,7 +212,7 @@ class Run:
         if following is not None:
             self.step = following.time - picture.time
             return following.time
-        said = (self.clip.expected_end or picture.time) - picture.time  # by the header of the whole clip
+        said = (self.clip_end or picture.time) - picture.time
         usual = picture.duration or self.step
         return picture.time + (said if 0 < said <= 2 * max(usual, self.step) else usual)
 
