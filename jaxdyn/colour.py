@@ -70,11 +70,12 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
         pixels = frame.reformat(format="rgb48le" if deep else "rgb24").to_ndarray()  # [H, W, 3]
         return pixels.astype(np.float32) * np.float32(1 / (65535 if deep else 255))
     frame = _planar(frame)
-    planes = _yuv444(frame)  # [H, W, 3], code values
-    if planes.shape[-1] == 1:
-        return np.clip(np.repeat(_normalised(planes, frame), 3, axis=-1), 0, 1)
-    kr, kb = _weights(colour_of(frame), frame.height)
-    rgb = cv2.transform(_normalised(planes, frame), _to_rgb_matrix(kr, kb))
+    codes = _yuv444(frame)  # [H, W, 3 or 1]
+    scale, offset = _code_scale(frame)
+    if codes.shape[-1] == 1:
+        return np.clip(np.repeat((codes - offset[0]) / scale[0], 3, axis=-1), 0, 1).astype(np.float32)
+    matrix = _to_rgb_matrix(*_weights(colour_of(frame), frame.height)) / scale  # codes -> RGB
+    rgb = cv2.transform(codes, np.column_stack([matrix, -matrix @ offset]))
     return np.clip(rgb, 0, 1, out=rgb)
 
 
@@ -89,19 +90,16 @@ def from_rgb(rgb: np.ndarray, format_name: str, colour: Colour, is_upsampled: bo
     """
     height, width = rgb.shape[:2]
     if av.VideoFormat(format_name, 16, 16).is_rgb:
-        frame = av.VideoFrame.from_ndarray(_codes(rgb, 65535, np.uint16), format="rgb48le")
+        frame = av.VideoFrame.from_ndarray(_rounded(rgb * np.float32(65535), np.uint16), format="rgb48le")
         return tag(frame.reformat(format=format_name), colour)
     frame = tag(av.VideoFrame(width, height, format_name), colour)
     if not _is_plain(frame):
         frame = tag(av.VideoFrame(width, height, "yuv444p16le"), colour)
-    kr, kb = _weights(colour, height)
-    forward = np.linalg.inv(_to_rgb_matrix(kr, kb).astype(np.float64))  # RGB -> Y Cb Cr
     scale, offset = _code_scale(frame)
-    if len(frame.planes) == 1:
-        yuv = cv2.transform(rgb, (forward[:1] * scale[0]).astype(np.float32))[..., None] + offset[:1]
-    else:
-        yuv = cv2.transform(rgb, (forward * scale[:, None]).astype(np.float32)) + offset
-    _fill(frame, yuv, is_upsampled)
+    matrix = np.linalg.inv(_to_rgb_matrix(*_weights(colour, height))) * scale[:, None]  # RGB -> codes
+    channels = min(3, len(frame.planes))
+    codes = cv2.transform(rgb, np.column_stack([matrix, offset])[:channels])  # [H, W, 3], or [H, W] of grey
+    _fill(frame, codes.reshape(height, width, channels), is_upsampled)
     return frame if frame.format.name == format_name else frame.reformat(format=format_name)
 
 
@@ -155,7 +153,7 @@ def _yuv444(frame: av.VideoFrame) -> np.ndarray:
         planes[1:] = [
             cv2.warpAffine(p, to_chroma, size, flags=flags, borderMode=cv2.BORDER_REPLICATE) for p in planes[1:]
         ]
-    return np.stack(planes, axis=-1) if len(planes) >= 3 else planes[0][..., None]
+    return cv2.merge(planes) if len(planes) >= 3 else planes[0][..., None]
 
 
 def _fill(frame: av.VideoFrame, yuv: np.ndarray, is_upsampled: bool) -> None:
@@ -167,7 +165,7 @@ def _fill(frame: av.VideoFrame, yuv: np.ndarray, is_upsampled: bool) -> None:
         values = np.ascontiguousarray(yuv[..., index])
         if index and (across, down) != (1, 1):
             values = _shrink_chroma(values, across, down, is_upsampled)
-        _samples(plane, depth)[...] = _codes(values, 2**depth - 1, dtype, scale=1)
+        _samples(plane, depth)[...] = np.minimum(_rounded(values, dtype), 2**depth - 1)
     for plane in frame.planes[3:]:  # opaque
         _samples(plane, depth)[...] = 2**depth - 1
 
@@ -192,10 +190,9 @@ def _shrink_chroma(values: np.ndarray, across: int, down: int, is_upsampled: boo
     return cv2.sepFilter2D(values, -1, taps_x, taps_y, borderType=cv2.BORDER_REPLICATE)[::down, ::across][:rows]
 
 
-def _codes(values: np.ndarray, top: int, dtype: type, scale: int | None = None) -> np.ndarray:
-    """Rounded, clipped to [0, top]; `scale` defaults to `top`."""
-    scaled = np.rint(values * np.float32(top if scale is None else scale))
-    return np.clip(scaled, 0, top, out=scaled).astype(dtype)
+def _rounded(values: np.ndarray, dtype: type) -> np.ndarray:
+    """Rounded to uint8 or uint16, clipped to what they hold."""
+    return cv2.add(values, 0, dtype=cv2.CV_8U if dtype is np.uint8 else cv2.CV_16U).reshape(values.shape)
 
 
 def _is_full(frame: av.VideoFrame) -> bool:
@@ -209,13 +206,7 @@ def _code_scale(frame: av.VideoFrame) -> tuple[np.ndarray, np.ndarray]:
         scale, offset = np.full(3, 2.0**depth - 1), np.array([0, 2 ** (depth - 1), 2 ** (depth - 1)])
     else:
         scale, offset = np.array([219, 224, 224]) * 2.0 ** (depth - 8), np.array([16, 128, 128]) * 2 ** (depth - 8)
-    return scale.astype(np.float32), offset.astype(np.float32)
-
-
-def _normalised(planes: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    scale, offset = _code_scale(frame)
-    channels = planes.shape[-1]
-    return (planes - offset[:channels]) * (1 / scale[:channels])
+    return scale, offset
 
 
 def _weights(colour: Colour, height: int) -> tuple[float, float]:
@@ -226,4 +217,4 @@ def _weights(colour: Colour, height: int) -> tuple[float, float]:
 def _to_rgb_matrix(kr: float, kb: float) -> np.ndarray:
     kg = 1 - kr - kb
     red, blue = 2 * (1 - kr), 2 * (1 - kb)
-    return np.array([[1, 0, red], [1, -kb * blue / kg, -kr * red / kg], [1, blue, 0]], np.float32)
+    return np.array([[1, 0, red], [1, -kb * blue / kg, -kr * red / kg], [1, blue, 0]])

@@ -44,7 +44,7 @@ def test_rgb_follows_the_equations(format_name, matrix, range_):
     green = (luma - kr * red - kb * blue) / (1 - kr - kb)
     rgb = colour.to_rgb(frame)
     assert rgb.dtype == np.float32
-    np.testing.assert_allclose(rgb, np.stack([red, green, blue], -1), atol=2e-6)
+    np.testing.assert_allclose(rgb, np.stack([red, green, blue], -1), atol=5e-6)
 
 
 @pytest.mark.parametrize("range_", [1, 2])
