@@ -90,7 +90,8 @@ def from_rgb(rgb: np.ndarray, format_name: str, colour: Colour, is_upsampled: bo
     """
     height, width = rgb.shape[:2]
     if av.VideoFormat(format_name, 16, 16).is_rgb:
-        frame = av.VideoFrame.from_ndarray(_rounded(rgb * np.float32(65535), np.uint16), format="rgb48le")
+        top, dtype, name = (65535, np.uint16, "rgb48le") if bit_depth(format_name) > 8 else (255, np.uint8, "rgb24")
+        frame = av.VideoFrame.from_ndarray(_rounded(rgb * np.float32(top), dtype), format=name)
         return tag(frame.reformat(format=format_name), colour)
     frame = tag(av.VideoFrame(width, height, format_name), colour)
     if not _is_plain(frame):

@@ -82,6 +82,8 @@ class FolderOutput:
             with clip.open() as container:
                 if container.streams.audio:
                     self.notes.append("sound was left out: a folder holds pictures only")
+            if clip.properties.display_matrix:
+                self.notes.append("the rotation tag was left out: pictures are as the camera stored them")
 
     def describe(self) -> str:
         """There is nothing to set."""

@@ -31,7 +31,8 @@ from jaxdyn.version import __version__
 from jaxdyn.video import Picture, Source, VideoSource
 
 AHEAD = 2  # frames that wait between decoding and computing, and between computing and encoding
-SEGMENT_PIXELS = 2**27  # of the output, in a segment: 145 frames at 1280x720; 8 at least and 240 at most
+SEGMENT_PIXELS = 2**28  # of the output, in a segment: 129 frames at 1920x1080, within SEGMENT_FRAMES
+SEGMENT_FRAMES = (24, 240)
 FOLDER_RATE = Fraction(24)
 
 
@@ -163,7 +164,7 @@ class Run:
         self.step = 1 / clip.properties.rate  # s, between the last two pictures
         self.clip_end = None if is_ended else clip.expected_end  # s, by the header
         size = (clip.properties.height, clip.properties.width)
-        self.segment_length = min(240, max(8, SEGMENT_PIXELS // (size[0] * size[1])))
+        self.segment_length = int(np.clip(SEGMENT_PIXELS // (size[0] * size[1]), *SEGMENT_FRAMES))
         self.dense_flops = interpolator.dense_cost(*size).flops
 
     def continue_at(self, since: Fraction | None) -> Fraction | None:

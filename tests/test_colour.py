@@ -95,8 +95,8 @@ def test_rgb_formats_are_exact(format_name, top):
     )
     frame = source.reformat(format=format_name)
     np.testing.assert_allclose(colour.to_rgb(frame) * top, pixels, atol=1e-2)
-    back = colour.from_rgb(colour.to_rgb(frame), "rgb48le", colour.SRGB).to_ndarray()
-    np.testing.assert_array_equal(np.rint(back / 65535 * top), pixels)
+    back = colour.from_rgb(colour.to_rgb(frame), "rgb24" if top == 255 else "rgb48le", colour.SRGB).to_ndarray()
+    np.testing.assert_array_equal(back, pixels)
 
 
 def test_alpha_is_left_out_and_new_frames_are_opaque():

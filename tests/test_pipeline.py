@@ -37,7 +37,7 @@ class Failing(Average):
 @pytest.fixture
 def short_segments(monkeypatch):
     """Segments of 8 output frames."""
-    monkeypatch.setattr(pipeline, "SEGMENT_PIXELS", 1)
+    monkeypatch.setattr(pipeline, "SEGMENT_FRAMES", (8, 8))
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
@@ -174,6 +174,15 @@ def test_rotation_and_no_sound(tmp_path):
     assert read_clip(tmp_path / "out.mp4").types == ["video"]
 
 
+def test_what_a_folder_cannot_hold_is_said(tmp_path):
+    source = write_clip(tmp_path / "in.mp4", pan(3), rotation=90, has_sound=True)
+    report = interpolate_video(source, tmp_path / "out", Average())
+    assert report.notes == (
+        "sound was left out: a folder holds pictures only",
+        "the rotation tag was left out: pictures are as the camera stored them",
+    )
+
+
 def test_alpha_is_dropped_from_video_with_a_note(tmp_path):
     source = write_clip(tmp_path / "in.mov", pan(3), codec="png", pixel_format="rgba", options={})
     report = interpolate_video(source, tmp_path / "out.mp4", Average())
@@ -205,7 +214,7 @@ def test_a_part_of_the_clip(tmp_path):
 def test_segments_make_no_difference(tmp_path, monkeypatch):
     source = write_clip(tmp_path / "in.mp4", pan(30), has_sound=True)
     whole = interpolate_video(source, tmp_path / "whole.mp4", Average(), factor=4, crf=0)
-    monkeypatch.setattr(pipeline, "SEGMENT_PIXELS", 1)
+    monkeypatch.setattr(pipeline, "SEGMENT_FRAMES", (8, 8))
     parts = interpolate_video(source, tmp_path / "parts.mp4", Average(), factor=4, crf=0)
     assert whole.counts == parts.counts
     one, two = read_clip(tmp_path / "whole.mp4"), read_clip(tmp_path / "parts.mp4")
