@@ -10,13 +10,13 @@ def l1(output: chex.Array, target: chex.Array) -> chex.Array:
     """Mean absolute difference: `mean |output - target|`.
 
     Args:
-        output, target: arrays of one shape.
+      output, target: arrays of one shape.
 
     Returns:
-        A scalar.
+      A scalar.
 
     Raises:
-        ValueError: the shapes differ.
+      ValueError: the shapes differ.
     """
     return jnp.abs(_difference(output, target)).mean()
 
@@ -25,14 +25,14 @@ def charbonnier(output: chex.Array, target: chex.Array, epsilon: float = EPSILON
     """A smooth L1: `mean sqrt((output - target)^2 + epsilon^2)` (Charbonnier et al. 1994; Lai et al. 2017).
 
     Args:
-        output, target: arrays of one shape.
-        epsilon: below this difference the loss turns quadratic.
+      output, target: arrays of one shape.
+      epsilon: below this difference the loss turns quadratic.
 
     Returns:
-        A scalar.
+      A scalar.
 
     Raises:
-        ValueError: the shapes differ.
+      ValueError: the shapes differ.
     """
     return jnp.sqrt(_difference(output, target) ** 2 + epsilon**2).mean()
 

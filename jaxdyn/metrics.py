@@ -1,12 +1,13 @@
 """PSNR and SSIM by the papers' conventions, in float64 on the host.
 
-Both take pairs of images, [..., H, W, 3], and give one float64 value for each leading index. An image is uint8, or float in
-[0, 1], which is clamped and rounded to 8 bits first, as if it had been saved (`round=False` keeps it as it is). The data
-range is always 255.
+Both take pairs of images, [..., H, W, 3], and give one float64 value for each leading index. An image is uint8, or
+float in [0, 1], which is clamped and rounded to 8 bits first, as if it had been saved (`round=False` keeps it as it
+is). The data range is always 255.
 
-`channel="y"` compares luma, Y = 65.481 R + 128.553 G + 24.966 B + 16 of RGB in [0, 1] (ITU-R BT.601, as MATLAB's `rgb2ycbcr`), not
-rounded. `border` pixels are left out on every side. Which paper uses which: Vimeo-90K-T, Vid4 and UDM10 of BasicVSR, Y; REDS4, RGB;
-frame interpolation, RGB with the Gaussian SSIM, CAIN with its "volume"; Xiph's benchmark, "uniform".
+`channel="y"` compares luma, Y = 65.481 R + 128.553 G + 24.966 B + 16 of RGB in [0, 1] (ITU-R BT.601, as MATLAB's
+`rgb2ycbcr`), not rounded. `border` pixels are left out on every side. Which paper uses which: Vimeo-90K-T, Vid4 and
+UDM10 of BasicVSR, Y; REDS4, RGB; frame interpolation, RGB with the Gaussian SSIM, CAIN with its "volume"; Xiph's
+benchmark, "uniform".
 """
 
 import functools
@@ -32,17 +33,17 @@ def psnr(image: Image, other: Image, channel: Channel = "rgb", border: int = 0, 
     """Peak signal-to-noise ratio: `10 log10(255^2 / mean((image - other)^2))`, in dB.
 
     Args:
-        image, other: [..., H, W, 3], each uint8 or float in [0, 1].
-        channel: "rgb", or "y" for luma alone.
-        border: pixels left out on every side.
-        round: clamp and round float images to 8 bits first.
+      image, other: [..., H, W, 3], each uint8 or float in [0, 1].
+      channel: "rgb", or "y" for luma alone.
+      border: pixels left out on every side.
+      round: clamp and round float images to 8 bits first.
 
     Returns:
-        [...] float64; equal images give inf.
+      [...] float64; equal images give inf.
 
     Raises:
-        ValueError: shapes that differ or are not images, a border that leaves nothing, an unknown channel.
-        TypeError: a dtype that is neither uint8 nor floating point.
+      ValueError: shapes that differ or are not images, a border that leaves nothing, an unknown channel.
+      TypeError: a dtype that is neither uint8 nor floating point.
     """
     image, other = _prepared(image, other, channel, border, round)
     error = np.mean((image - other) ** 2, axis=(-3, -2, -1))
@@ -60,26 +61,27 @@ def ssim(
 ) -> np.ndarray:
     """Structural similarity (Wang et al. 2004, Eq. 13), the mean over places and channels.
 
-    `(2 m_x m_y + C1)(2 s_xy + C2) / ((m_x^2 + m_y^2 + C1)(s_x^2 + s_y^2 + C2))` with local means m, variances and covariance s in
+    `(2 m_x m_y + C1)(2 s_xy + C2) / ((m_x^2 + m_y^2 + C1)(s_x^2 + s_y^2 + C2))` with local means m, variances and
+    covariance s in
 
         "gaussian"  11 x 11, sigma 1.5, inside the image only, channel by channel: MATLAB's and BasicSR's;
         "uniform"   7 x 7, sample covariance, inside the image only: scikit-image's default;
-        "volume"    11 x 11 x 11 Gaussian over rows, columns and the three colours, borders replicated: CAIN's `ssim_matlab`.
+        "volume"    11 x 11 x 11 Gaussian over rows, columns and colours, borders replicated: CAIN's `ssim_matlab`.
 
     Args:
-        image, other: [..., H, W, 3], each uint8 or float in [0, 1].
-        channel: "rgb", or "y" for luma alone (not for "volume").
-        border: pixels left out on every side.
-        window: the local window.
-        round: clamp and round float images to 8 bits first.
+      image, other: [..., H, W, 3], each uint8 or float in [0, 1].
+      channel: "rgb", or "y" for luma alone (not for "volume").
+      border: pixels left out on every side.
+      window: the local window.
+      round: clamp and round float images to 8 bits first.
 
     Returns:
-        [...] float64, at most 1.
+      [...] float64, at most 1.
 
     Raises:
-        ValueError: shapes that differ or are not images, a border that leaves nothing, an image smaller than the window, an
-            unknown channel or window.
-        TypeError: a dtype that is neither uint8 nor floating point.
+      ValueError: shapes that differ or are not images, a border that leaves nothing, an image smaller than the
+        window, an unknown channel or window.
+      TypeError: a dtype that is neither uint8 nor floating point.
     """
     windows = {"gaussian": GAUSSIAN_SIDE, "uniform": UNIFORM_SIDE, "volume": 1}
     if window not in windows:
@@ -126,9 +128,7 @@ def _average(x: np.ndarray, window: Window) -> np.ndarray:
     return x
 
 
-def _prepared(
-    image: Image, other: Image, channel: Channel, border: int, round: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _prepared(image: Image, other: Image, channel: Channel, border: int, round: bool) -> tuple[np.ndarray, np.ndarray]:
     """Checks a pair and brings it to float64 in [0, 255], [..., H, W, 3 or 1], without its border."""
     image, other = np.asarray(image), np.asarray(other)
     if image.shape != other.shape:

@@ -1,7 +1,7 @@
 """CARN-M: a light network that enlarges a picture 2, 3 or 4 times (Ahn et al. 2018, the mobile form).
 
-Three cascading blocks; in each, one residual block is run three times with the same weights. Every block's output is handed
-to all later ones through 1 x 1 convolutions. Only the last part, the upsampler, knows the scale.
+Three cascading blocks; in each, one residual block is run three times with the same weights. Every block's output is
+handed to all later ones through 1 x 1 convolutions. Only the last part, the upsampler, knows the scale.
 
     B batch, H and W the small picture's size, F = num_feat channels (64), G = groups (4).
 """
@@ -71,7 +71,7 @@ class CARNM(nn.Module):
 
 
 class CascadingBlock(nn.Module):
-    """One residual block, run three times with the same weights, and what comes out cascaded. [B, H, W, F] to the same."""
+    """One residual block, run three times with the same weights, all outputs cascaded. [B, H, W, F] to the same."""
 
     num_feat: int
     groups: int
@@ -118,7 +118,8 @@ class GroupedConv(nn.Module):
 class Fusion(nn.Module):
     """A 1 x 1 convolution over the channels of several inputs, and ReLU: K times [B, H, W, F] to [B, H, W, F].
 
-    A product for each input and their sum: the inputs are never copied side by side, which costs a CPU more than the products.
+    A product for each input and their sum: the inputs are never copied side by side, which costs a CPU more than the
+    products.
     """
 
     num_feat: int
@@ -134,7 +135,7 @@ class Fusion(nn.Module):
 
 
 def cascade(x: chex.Array, blocks: list, fusions: list) -> chex.Array:
-    """`o_k = fusion_k(o_0, b_1, ..., b_k)` with `b_k = block_k(o_{k-1})` and `o_0 = x`; the last o (Fig. 4 of the paper)."""
+    """`o_k = fusion_k(o_0, b_1, ..., b_k)` with `b_k = block_k(o_{k-1})` and `o_0 = x`; the last o (Fig. 4)."""
     cascaded, out = [x], x
     for block, fusion in zip(blocks, fusions, strict=True):
         cascaded.append(block(out))

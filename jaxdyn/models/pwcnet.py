@@ -1,8 +1,8 @@
 """PWC-Net: optical flow from a pyramid of features, coarse to fine (Sun et al. 2018).
 
-At each level the second frame's features are warped by the flow so far, compared with the first frame's in a small window
-(the cost volume), and a densely connected decoder reads the comparison and says the flow. A context network of dilated
-convolutions refines the last level, which is a quarter of the frame's size.
+At each level the second frame's features are warped by the flow so far, compared with the first frame's in a small
+window (the cost volume), and a densely connected decoder reads the comparison and says the flow. A context network of
+dilated convolutions refines the last level, which is a quarter of the frame's size.
 
     B batch; H, W the frame's size, H64, W64 the same brought up to multiples of 64; C channels.
     h, w a level's size, H64 / 2^level; r the search radius; K = (2 r + 1)^2 candidates.
@@ -31,8 +31,8 @@ TILE = 8  # pixels of a row whose candidates are one matrix product in the cost 
 class PWCNet(nn.Module):
     """PWC-Net: `(frame0, frame1) -> (flow, aux)`. The defaults are the published network, 9,374,274 parameters.
 
-    Frames are [B, H, W, 3] float RGB in [0, 1] of any size (the network itself works on BGR, at a multiple of 64). The flow
-    is [B, H, W, 2] in pixels, channel 0 = x: `backward_warp(frame1, flow)` looks like frame0.
+    Frames are [B, H, W, 3] float RGB in [0, 1] of any size (the network itself works on BGR, at a multiple of 64).
+    The flow is [B, H, W, 2] in pixels, channel 0 = x: `backward_warp(frame1, flow)` looks like frame0.
 
     Attributes:
       widths: features of the six pyramid levels, fine to coarse.
@@ -40,7 +40,8 @@ class PWCNet(nn.Module):
       context: widths of the context network's convolutions; their dilations are 1, 2, 4, 8, 16, 1.
       radius: r, how far the cost volume looks, in pixels of a level.
 
-    aux: `flow2`, the raw flow at a quarter of the size [B, H64 / 4, W64 / 4, 2], and the coarser raw flows `flow3` to `flow6`.
+    aux: `flow2`, the raw flow at a quarter of the size [B, H64 / 4, W64 / 4, 2], and the coarser raw flows `flow3` to
+      `flow6`.
     """
 
     widths: tuple[int, ...] = (16, 32, 64, 96, 128, 196)
@@ -72,7 +73,7 @@ class PWCNet(nn.Module):
     def both_ways(
         self, frame0: chex.Array, frame1: chex.Array
     ) -> tuple[tuple[chex.Array, chex.Array], dict[str, chex.Array]]:
-        """(flow01, flow10), each frame's features computed once: [B, H, W, 3] x 2 -> [B, H, W, 2] px x 2, aux with [2 B].
+        """(flow01, flow10), each frame's features computed once: [B, H, W, 3] x 2 -> [B, H, W, 2] px x 2, aux of [2 B].
 
         Raises:
           ValueError: frames that are not [B, H, W, 3] float, or differ in shape.
@@ -126,7 +127,7 @@ class Pyramid(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A level's flow from its cost volume and what is known: [B, h, w, C] -> dense features, raw flow, and both at double size.
+    """A level's flow: [B, h, w, C] -> dense features, raw flow, and both brought to two channels at double size.
 
     Densely connected: every convolution sees all that came before it, the newest first.
     """
@@ -161,8 +162,8 @@ class Context(nn.Module):
 class ThinConv(nn.Module):
     """A 3 x 3 convolution from many channels to two: [B, h, w, C] -> [B, h, w, 2].
 
-    As one matrix product that gives each pixel's share in its nine neighbours, and their sum: a convolution with two outputs
-    leaves a CPU's vector units idle.
+    As one matrix product that gives each pixel's share in its nine neighbours, and their sum: a convolution with two
+    outputs leaves a CPU's vector units idle.
     """
 
     @nn.compact
@@ -170,9 +171,7 @@ class ThinConv(nn.Module):
         kernel, bias = _kaiming(self, 3, x.shape[-1])
         shares = jnp.pad(_project(x, kernel), ((0, 0), (1, 1), (1, 1), (0, 0), (0, 0), (0, 0)))
         height, width = x.shape[1:3]
-        return bias + sum(
-            shares[:, dy : dy + height, dx : dx + width, dy, dx] for dy in range(3) for dx in range(3)
-        )
+        return bias + sum(shares[:, dy : dy + height, dx : dx + width, dy, dx] for dy in range(3) for dx in range(3))
 
 
 class ThinUpConv(nn.Module):
@@ -204,7 +203,7 @@ def _project(x: chex.Array, kernel: chex.Array) -> chex.Array:
 
 
 def _interleave(shares: chex.Array, axis: int, taps: int) -> chex.Array:
-    """Sums the four taps of one direction to double size: even 2 m = d1[m] + d3[m - 1], odd 2 m + 1 = d2[m] + d0[m + 1]."""
+    """Sums one direction's four taps to double size: y[2 m] = d1[m] + d3[m - 1], y[2 m + 1] = d2[m] + d0[m + 1]."""
     size = shares.shape[axis]
     d0, d1, d2, d3 = (jnp.take(shares, d, axis=taps) for d in range(4))
     widths = [(0, 0)] * d0.ndim
@@ -219,9 +218,9 @@ def _interleave(shares: chex.Array, axis: int, taps: int) -> chex.Array:
 def cost_volume(features0: chex.Array, features1: chex.Array, radius: int) -> chex.Array:
     """Likeness of each pixel to its candidates: `out[p, k] = mean_c f0[p, c] f1[p + d_k, c]` (Eq. 2, PWC-Net).
 
-    Candidate k = (dy + r) (2 r + 1) + dx + r; zero outside. On a CPU a product, for each shift, of whole images is memory-bound.
-    Here a tile of 8 pixels of a row meets the 8 + 2 r pixels around it in one small matrix product, and the band of the
-    product that lies inside the radius is kept: 20 times faster, for 1.8 times the multiply-adds.
+    Candidate k = (dy + r) (2 r + 1) + dx + r; zero outside. On a CPU a product, for each shift, of whole images is
+    memory-bound. Here a tile of 8 pixels of a row meets the 8 + 2 r pixels around it in one small matrix product, and
+    the band of the product that lies inside the radius is kept: 20 times faster, for 1.8 times the multiply-adds.
 
     Args:
       features0, features1: [B, h, w, C].
@@ -238,7 +237,8 @@ def cost_volume(features0: chex.Array, features1: chex.Array, radius: int) -> ch
     reach = tile + 2 * radius
     f0 = jnp.pad(features0, ((0, 0), (0, 0), (0, spare), (0, 0))).reshape(batch, height, num_tile, tile, channels)
     f1 = jnp.pad(features1, ((0, 0), (radius, radius), (radius, radius + spare), (0, 0)))
-    f1 = jnp.stack([f1[:, :, t * tile : t * tile + reach] for t in range(num_tile)], axis=2)  # [B, h + 2 r, T, reach, C]
+    windows = [f1[:, :, t * tile : t * tile + reach] for t in range(num_tile)]
+    f1 = jnp.stack(windows, axis=2)  # [B, h + 2 r, T, reach, C]
     rows = []
     for dy in range(side):
         product = jnp.einsum("bhtpc,bhtqc->bhtpq", f0, f1[:, dy : dy + height])  # [B, h, T, tile, reach]
@@ -251,7 +251,7 @@ def cost_volume(features0: chex.Array, features1: chex.Array, radius: int) -> ch
 
 
 def warp_masked(image: chex.Array, flow: chex.Array) -> chex.Array:
-    """Backward warp that leaves zero wherever the source lies even partly outside: [B, h, w, C], flow [B, h, w, 2] in its pixels."""
+    """Backward warp, zero wherever the source lies even partly outside: [B, h, w, C] by [B, h, w, 2] px."""
     height, width = image.shape[1:3]
     coords = pixel_grid(height, width) + flow
     beyond = jnp.maximum(0, jnp.maximum(-coords, coords - jnp.array([width - 1, height - 1], coords.dtype)))

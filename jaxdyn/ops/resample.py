@@ -1,8 +1,9 @@
 """Resizing as sparse matrices: MATLAB's bicubic, the BD degradation, and bilinear as deep networks use it.
 
-All resizing here is separable and linear: one matrix for rows, one for columns. NumPy makes each matrix while JAX traces,
-as `taps` (which input pixels, with which weights, make each output pixel), and the device adds the taps up: on a CPU that
-is 3 to 10 times faster than the dense product. The gradient is the transposed matrix, applied in the same way.
+All resizing here is separable and linear: one matrix for rows, one for columns. NumPy makes each matrix while JAX
+traces, as `taps` (which input pixels, with which weights, make each output pixel), and the device adds the taps up:
+on a CPU that is 3 to 10 times faster than the dense product. The gradient is the transposed matrix, applied in the
+same way.
 
 Images are [..., H, W, C] of any range; nothing is clipped or rounded. Integers are read as float32 of the same value.
 """
@@ -25,7 +26,8 @@ BLUR_SIGMA = 1.6
 class Taps:
     """A sparse matrix [num_out, num_in] by rows: `out[i] = sum_k weight[k, i] * in[index[k, i]]`.
 
-    Compared by identity: each matrix is made once and cached, and is a static argument of the operation that applies it.
+    Compared by identity: each matrix is made once and cached, and is a static argument of the operation that applies
+    it.
     """
 
     num_in: int
@@ -41,14 +43,14 @@ def imresize(image: chex.Array, scale: float) -> chex.Array:
     symmetric padding (the border pixel is repeated); weights normalised to sum to one.
 
     Args:
-        image: [..., H, W, C].
-        scale: factor for both sides, for example 0.25.
+      image: [..., H, W, C].
+      scale: factor for both sides, for example 0.25.
 
     Returns:
-        [..., ceil(scale * H), ceil(scale * W), C], neither clipped nor rounded.
+      [..., ceil(scale * H), ceil(scale * W), C], neither clipped nor rounded.
 
     Raises:
-        ValueError: `scale` is not positive and finite, or `image` has fewer than three axes or an empty side.
+      ValueError: `scale` is not positive and finite, or `image` has fewer than three axes or an empty side.
     """
     image = _check_image(image)
     if not (scale > 0 and math.isfinite(scale)):
@@ -63,14 +65,14 @@ def resize_bicubic(image: chex.Array, size: tuple[int, int]) -> chex.Array:
     """Resizes to an exact size as MATLAB's `imresize(image, [h w])` does: `imresize` with one scale for each axis.
 
     Args:
-        image: [..., H, W, C].
-        size: (h, w) of the result, in pixels.
+      image: [..., H, W, C].
+      size: (h, w) of the result, in pixels.
 
     Returns:
-        [..., h, w, C], neither clipped nor rounded.
+      [..., h, w, C], neither clipped nor rounded.
 
     Raises:
-        ValueError: a side of `size` is below 1, or `image` has fewer than three axes or an empty side.
+      ValueError: a side of `size` is below 1, or `image` has fewer than three axes or an empty side.
     """
     image = _check_image(image)
     height, width = _check_size(size)
@@ -86,15 +88,15 @@ def resize_bilinear(image: chex.Array, size: tuple[int, int], align_corners: boo
     `align_corners`, where n and m are the input's and the output's side.
 
     Args:
-        image: [..., H, W, C].
-        size: (h, w) of the result, in pixels.
-        align_corners: whether the corner pixels' centres coincide, instead of the images' edges.
+      image: [..., H, W, C].
+      size: (h, w) of the result, in pixels.
+      align_corners: whether the corner pixels' centres coincide, instead of the images' edges.
 
     Returns:
-        [..., h, w, C].
+      [..., h, w, C].
 
     Raises:
-        ValueError: a side of `size` is below 1, or `image` has fewer than three axes or an empty side.
+      ValueError: a side of `size` is below 1, or `image` has fewer than three axes or an empty side.
     """
     image = _check_image(image)
     height, width = _check_size(size)
@@ -110,13 +112,13 @@ def blur_down4(image: chex.Array) -> chex.Array:
     4 x 4 block (BD_degradation.m; other papers' BD sampling is shifted by 1.5 px and is not this one).
 
     Args:
-        image: [..., H, W, C], both sides at least 4.
+      image: [..., H, W, C], both sides at least 4.
 
     Returns:
-        [..., floor(H / 4), floor(W / 4), C], neither clipped nor rounded.
+      [..., floor(H / 4), floor(W / 4), C], neither clipped nor rounded.
 
     Raises:
-        ValueError: a side is below 4, or `image` has fewer than three axes.
+      ValueError: a side is below 4, or `image` has fewer than three axes.
     """
     image = _check_image(image)
     height, width = image.shape[-3:-1]
@@ -184,7 +186,9 @@ def _taps(num_in: int, num_out: int, index: np.ndarray, weight: np.ndarray) -> T
     num_taps = max(int(count.max(initial=0)), 1)
     first = np.zeros(num_out, np.int64)
     first[row[::-1]] = column[::-1]
-    packed_index = np.broadcast_to(first, (num_taps, num_out)).copy()  # a padded tap reads its row's first pixel, times 0
+    packed_index = np.broadcast_to(
+        first, (num_taps, num_out)
+    ).copy()  # a padded tap reads its row's first pixel, times 0
     packed_weight = np.zeros((num_taps, num_out))
     packed_index[slot, row] = column
     packed_weight[slot, row] = value

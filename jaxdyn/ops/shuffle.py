@@ -1,7 +1,8 @@
 """Pixel shuffle and its inverse: space moved into channels and back, without loss.
 
 The channel order is PyTorch's (and so that of every published network here): in the small image, channel
-`c * r * r + dy * r + dx` holds channel `c` of the large image at row offset `dy` and column offset `dx` of each r x r cell.
+`c * r * r + dy * r + dx` holds channel `c` of the large image at row offset `dy` and column offset `dx` of each r x r
+cell.
 """
 
 import chex
@@ -12,14 +13,14 @@ def pixel_shuffle(x: chex.Array, factor: int) -> chex.Array:
     """Moves channels into space: `y[r i + dy, r j + dx, c] = x[i, j, c r^2 + dy r + dx]` (Shi et al. 2016, Eq. 4).
 
     Args:
-        x: [..., H, W, C * r * r], any dtype.
-        factor: r, the factor by which height and width grow.
+      x: [..., H, W, C * r * r], any dtype.
+      factor: r, the factor by which height and width grow.
 
     Returns:
-        [..., H * r, W * r, C].
+      [..., H * r, W * r, C].
 
     Raises:
-        ValueError: `factor` is below 1, `x` has fewer than three axes, or its channels do not divide by `r * r`.
+      ValueError: `factor` is below 1, `x` has fewer than three axes, or its channels do not divide by `r * r`.
     """
     _check(x, factor)
     *lead, height, width, channels = x.shape
@@ -33,23 +34,24 @@ def pixel_shuffle(x: chex.Array, factor: int) -> chex.Array:
 
 
 def pixel_unshuffle(x: chex.Array, factor: int) -> chex.Array:
-    """Moves space into channels, the inverse of `pixel_shuffle`: `y[i, j, c r^2 + dy r + dx] = x[r i + dy, r j + dx, c]`.
+    """Moves space into channels, the inverse of `pixel_shuffle`: `y[i, j, c r^2 + dy r + dx] = x[r i + dy, r j + dx,
+    c]`.
 
     Args:
-        x: [..., H * r, W * r, C], any dtype.
-        factor: r, the factor by which height and width shrink.
+      x: [..., H * r, W * r, C], any dtype.
+      factor: r, the factor by which height and width shrink.
 
     Returns:
-        [..., H, W, C * r * r].
+      [..., H, W, C * r * r].
 
     Raises:
-        ValueError: `factor` is below 1, `x` has fewer than three axes, or its height or width does not divide by `r`.
+      ValueError: `factor` is below 1, `x` has fewer than three axes, or its height or width does not divide by `r`.
     """
     _check(x, factor)
     *lead, height, width, channels = x.shape
     if height % factor or width % factor:
         raise ValueError(
-            f"pixel_unshuffle by {factor} needs height and width divisible by {factor}, but x has shape {x.shape}; pad it"
+            f"pixel_unshuffle by {factor} needs sides divisible by {factor}, but x has shape {x.shape}; pad it"
         )
     x = x.reshape(*lead, height // factor, factor, width // factor, factor, channels)  # [..., H, dy, W, dx, C]
     x = jnp.moveaxis(x, (-4, -2), (-2, -1))  # [..., H, W, C, dy, dx]

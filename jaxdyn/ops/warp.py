@@ -3,8 +3,8 @@
 Coordinates are pixels: (0, 0) is the centre of the first pixel (PyTorch's `align_corners=True`). Channel 0 is x (to the
 right), channel 1 is y (down). `backward_warp(b, flow_ab)` looks like `a`, for a flow that leads from `a` to `b`.
 
-The gradient to the coordinates is cheap. The gradient to the image is a scatter, which is slow on a CPU: where only the flow
-learns, pass `jax.lax.stop_gradient(image)`.
+The gradient to the coordinates is cheap. The gradient to the image is a scatter, which is slow on a CPU: where only
+the flow learns, pass `jax.lax.stop_gradient(image)`.
 """
 
 from typing import Literal
@@ -21,22 +21,24 @@ def sample(image: chex.Array, coords: chex.Array, padding: Padding = "zeros") ->
     The bilinear sampler of Spatial Transformer Networks (Jaderberg et al. 2015, Eq. 5).
 
     Args:
-        image: [B, H, W, C], floating point.
-        coords: [B, h, w, 2], where to read, in pixels of `image`; channel 0 = x.
-        padding: what lies outside: "zeros", or "border" (the nearest pixel inside).
+      image: [B, H, W, C], floating point.
+      coords: [B, h, w, 2], where to read, in pixels of `image`; channel 0 = x.
+      padding: what lies outside: "zeros", or "border" (the nearest pixel inside).
 
     Returns:
-        [B, h, w, C].
+      [B, h, w, C].
 
     Raises:
-        ValueError: the shapes do not fit, or `padding` is unknown.
+      ValueError: the shapes do not fit, or `padding` is unknown.
     """
     if padding not in ("zeros", "border"):
         raise ValueError(f'padding must be "zeros" or "border", got {padding!r}')
     if image.ndim != 4 or min(image.shape[1:3]) < 1:
         raise ValueError(f"image must be [B, H, W, C] with at least one pixel, got shape {image.shape}")
     if coords.ndim != 4 or coords.shape[-1] != 2 or coords.shape[0] != image.shape[0]:
-        raise ValueError(f"coords must be [B={image.shape[0]}, h, w, 2] for image {image.shape}, got shape {coords.shape}")
+        raise ValueError(
+            f"coords must be [B={image.shape[0]}, h, w, 2] for image {image.shape}, got shape {coords.shape}"
+        )
     batch, height, width, channels = image.shape
     # Outside the image nothing changes any more (border), or all is zero (zeros, from one pixel beyond the edge on).
     ring = 1 if padding == "zeros" else 0
@@ -66,20 +68,20 @@ def backward_warp(image: chex.Array, flow: chex.Array, padding: Padding = "zeros
     """Moves an image back along a flow: `out[p] = image[p + flow[p]]`, bilinear.
 
     Args:
-        image: [B, H, W, C], floating point.
-        flow: [B, H, W, 2], displacement in pixels of this grid; channel 0 = x.
-        padding: what lies outside: "zeros", or "border" (the nearest pixel inside).
+      image: [B, H, W, C], floating point.
+      flow: [B, H, W, 2], displacement in pixels of this grid; channel 0 = x.
+      padding: what lies outside: "zeros", or "border" (the nearest pixel inside).
 
     Returns:
-        [B, H, W, C].
+      [B, H, W, C].
 
     Raises:
-        ValueError: the shapes do not fit, or `padding` is unknown.
+      ValueError: the shapes do not fit, or `padding` is unknown.
     """
     if image.ndim != 4 or flow.shape != (*image.shape[:3], 2):
         raise ValueError(
-            f"flow must be [B, H, W, 2] at the size of image [B, H, W, C], got flow {flow.shape} and image {image.shape}; "
-            "resize the flow and scale its values first"
+            f"flow must be [B, H, W, 2] at the size of the image [B, H, W, C], got flow {flow.shape} and image "
+            f"{image.shape}; resize the flow and scale its values first"
         )
     return sample(image, pixel_grid(*image.shape[1:3]).astype(flow.dtype) + flow, padding)
 

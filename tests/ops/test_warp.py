@@ -10,7 +10,7 @@ from jaxdyn.ops import warp
 
 def sample_slowly(image, coords, padding):
     """The sampling equation, pixel by pixel."""
-    batch, height, width, channels = image.shape
+    _, height, width, channels = image.shape
     out = np.zeros((*coords.shape[:3], channels))
     for b, i, j in np.ndindex(*coords.shape[:3]):
         x, y = coords[b, i, j].astype(np.float64)
