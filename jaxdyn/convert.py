@@ -78,6 +78,8 @@ def model_for(name: str, variables: Mapping[str, Any]) -> nn.Module:
       ConversionError: an unknown network, or variables that no configuration of it could have.
     """
     _check_name(name)
+    if "params" not in variables:
+        raise ConversionError(f'variables must hold "params", got {", ".join(map(str, variables)) or "nothing"}')
     return models.build(name, **_fields(name, variables["params"]))
 
 
@@ -251,6 +253,9 @@ class _Tensors:
         self.network = network
         self.keys = dict(zip(rename(names), stripped.values(), strict=True))
         self.values = {name: tensors[key] for name, key in self.keys.items()}
+        if len(self.keys) < len(tensors):
+            twice = sorted(set(tensors) - set(self.keys.values()))
+            raise ConversionError(f"{network}: {_some(twice)} there twice, under two publications' names")
 
     def key(self, name: str) -> str:
         """The name that the file has for it."""
@@ -316,7 +321,7 @@ def _transposed_convolution(kernel: np.ndarray) -> np.ndarray:
 
 def _linear(kernel: np.ndarray) -> np.ndarray:
     """A 1 x 1 convolution [O, I, 1, 1] -> a matrix [I, O]."""
-    return kernel[:, :, 0, 0].T
+    return kernel.reshape(kernel.shape[0], -1).T
 
 
 @dataclasses.dataclass(frozen=True)

@@ -228,12 +228,23 @@ def test_other_things_are_refused():
         convert.from_torch("cain", {"epoch": 3})
     with pytest.raises(ValueError, match="missing; is this the cain checkpoint"):
         convert.from_torch("cain", torch_state("pwcnet"))
+    twice = torch_state("cain")
+    twice["conv_last.bias"] = twice["encoder.interpolate.tailConv.bias"]  # mmagic's name beside the original one
+    with pytest.raises(ValueError, match=r"tailConv\.bias is there twice"):
+        convert.from_torch("cain", twice)
+    with pytest.raises(ValueError, match=r'variables must hold "params", got head'):
+        convert.model_for("cain", {"head": {}})
+    wide = torch_state("cain")
+    key = "encoder.interpolate.body.0.body.0.body.3.conv_du.2.weight"
+    wide[key] = np.repeat(wide[key], 3, axis=2)
+    with pytest.raises(ValueError, match=r"conv_du\.2\.weight has shape \(8, 2, 3, 1\)"):
+        convert.from_torch("cain", wide)
     with pytest.raises(ValueError, match="mapping with keys among cain, carn_m, pwcnet; got spynet"):
         convert.from_torch("cain_sd", {"spynet": {}})
 
 
 def test_cain_sd_by_parts(caplog, monkeypatch):
-    """CAIN comes from the tensors; what is missing is drawn, and listed. Without the flow, which would only cost time."""
+    """CAIN comes from the tensors; what is missing is drawn, and listed. Without the flow, to save time."""
     build = models.build
     routing_only = {"cain_sd": {"motion": "difference"}}
     monkeypatch.setattr(models, "build", lambda name, **fields: build(name, **fields, **routing_only.get(name, {})))
