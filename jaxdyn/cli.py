@@ -257,6 +257,8 @@ def progress_bar() -> Iterator[Callable[[Any], None] | None]:
         task = bar.add_task("", total=None, rate="")
 
         def update(now: Any) -> None:
+            if bar.tasks[0].total is None:  # frames of an earlier run tell nothing about the speed of this one
+                bar.reset(task, completed=now.frames_in, total=now.total)
             bar.update(task, completed=now.frames_in, total=now.total)
             speed = bar.tasks[0].speed
             bar.update(task, rate=f"{speed:.2f} frames/s" if speed else "")

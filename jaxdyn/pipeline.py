@@ -105,9 +105,7 @@ def interpolate_video(
     output = choose_output(clip, target, plan, codec, crf)
     job = describe_job(clip, plan, output, (since, until), settings)
     with Parts(target, job, resume, overwrite) as parts:
-        run = Run(
-            clip, plan, output, parts, interpolator, prepare_folder(map_folder), progress, is_ended=until is not None
-        )
+        run = Run(clip, plan, output, parts, interpolator, prepare_folder(map_folder), progress, (since, until))
         pictures = clip.pictures(run.continue_at(since))  # Picture [H, W, 3], one after the other
         pictures = until_time(pictures, until)
         pictures = until_broken(pictures, keep_partial, output.notes)
@@ -153,7 +151,7 @@ class Run:
         interpolator: Interpolator,
         map_folder: Path | None = None,
         progress: Callable[[Progress], None] | None = None,
-        is_ended: bool = False,
+        part: tuple[Fraction | None, Fraction | None] = (None, None),
     ):
         self.clip, self.plan, self.output, self.parts = clip, plan, output, parts
         self.interpolator, self.map_folder, self.progress = interpolator, map_folder, progress
@@ -162,7 +160,8 @@ class Run:
             self.total.add(Counts(**record.counts))
         self.frames_resumed = self.total.frames_out
         self.step = 1 / clip.properties.rate  # s, between the last two pictures
-        self.clip_end = None if is_ended else clip.expected_end  # s, by the header
+        self.clip_end = None if part[1] is not None else clip.expected_end  # s, by the header
+        self.num_expected = expected_frames(clip, *part)
         size = (clip.properties.height, clip.properties.width)
         self.segment_length = int(np.clip(SEGMENT_PIXELS // (size[0] * size[1]), *SEGMENT_FRAMES))
         self.dense_flops = interpolator.dense_cost(*size).flops
@@ -193,7 +192,7 @@ class Run:
                     if self.progress:
                         frames_in = self.total.frames_in + self.counts.frames_in
                         frames_out = self.total.frames_out + self.counts.frames_out
-                        self.progress(Progress(frames_in, self.clip.properties.num_frames, frames_out))
+                        self.progress(Progress(frames_in, self.num_expected, frames_out))
                     if following is None or self.counts.frames_out >= self.segment_length:
                         break
                     picture = following
@@ -332,6 +331,15 @@ def part_of(clip: Source, start: Fraction | None, end: Fraction | None) -> tuple
         )
     origin = clip.properties.origin
     return None if start is None else origin + start, None if end is None else origin + end
+
+
+def expected_frames(clip: Source, since: Fraction | None, until: Fraction | None) -> int | None:
+    """About how many source frames a part has; None if the clip does not say how many it has."""
+    num_frames, first, rate = clip.properties.num_frames, clip.properties.first_time, clip.properties.rate
+    if num_frames is None:
+        return None
+    begin = 0 if since is None else max(0, round((since - first) * rate))
+    return max(1, (num_frames if until is None else min(num_frames, round((until - first) * rate))) - begin)
 
 
 def make_plan(clip: Source, factor: int, fps: Fraction | int | None, since: Fraction | None) -> Multiply | Resample:

@@ -378,6 +378,10 @@ def test_progress_goes_up_to_the_end(tmp_path):
     assert [progress.frames_in for progress in seen] == [1, 2, 3, 4, 5]
     assert [progress.frames_out for progress in seen] == [2, 4, 6, 8, 9]
     assert {progress.total for progress in seen} == {5}
+    seen.clear()
+    part = {"start": Fraction(1, 25), "end": Fraction(4, 25)}
+    interpolate_video(source, tmp_path / "part.mp4", Average(), progress=seen.append, **part)
+    assert [(progress.frames_in, progress.total) for progress in seen] == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_frames_do_not_pile_up(tmp_path):
