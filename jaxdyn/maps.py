@@ -108,9 +108,9 @@ def legend(width: int, num_exit: int) -> np.ndarray:
         cv2.putText(strip, name, (x, 18), FONT, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
         for depth in range(1, num_exit + 1):
             colour = 0.35 + strength(depth, num_exit) * (COLOURS[index] - 0.35)
-            left = x + 56 + (depth - 1) * 4
-            if left + 4 <= (index + 1) * step:
-                strip[8:20, left : left + 4] = np.rint(colour * 255)
+            left = x + 56 + (depth - 1) * 14
+            if left + 12 <= (index + 1) * step:
+                strip[8:20, left : left + 12] = np.rint(colour * 255)
     return strip
 
 
