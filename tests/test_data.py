@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdyn.data import augment, clips, crops
+from jaxdyn.data import augment, clips, crops, synthetic
 from jaxdyn.models import fusion
+from jaxdyn.ops import warp
 
 
 def scene(random: np.random.RandomState, number: int, height: int = 96, width: int = 128) -> np.ndarray:
@@ -109,3 +110,27 @@ def test_crops_are_cut_once_and_drawn_alike(folder, tmp_path):
     assert np.abs(np.asarray(stack[..., 24:])).max(axis=(1, 2, 3)).min() > 4
     with pytest.raises(ValueError, match="multiple of 8"):
         crops.build(folder, tmp_path / "cache", crops.Recipe(size=60), said.append)
+
+
+def test_synthetic_motion_is_exact():
+    generator = np.random.default_rng(3)
+    texture, moves = synthetic.Waves.draw(generator), synthetic.Motion.draw(generator, 8.0)
+    places = synthetic.grid((40, 56))
+    made = synthetic.pair(np.random.default_rng(3), (40, 56), 8.0)
+    np.testing.assert_allclose(made["flow01"], moves.at(places, (40, 56)), rtol=1e-6)
+    assert np.abs(made["flow01"]).max() > 1
+    # Frame 0 is frame 1, the texture itself, at the places that the flow points to: real-valued, so no interpolation errs.
+    np.testing.assert_allclose(made["frame0"], texture.at(places + moves.at(places, (40, 56))), atol=1e-6)
+    np.testing.assert_allclose(made["frame1"], texture.at(places), atol=1e-6)
+    assert made["frame1"].std() > 0.05
+
+
+def test_synthetic_pairs_agree_with_the_library_s_warp():
+    # Only long waves, so that bilinear interpolation is nearly exact.
+    picture = scene(np.random.RandomState(0), 1, 120, 160)[0]
+    made = synthetic.from_picture(np.random.default_rng(1), picture, (96, 128), 6.0)
+    warped = warp.backward_warp(made["frame1"][None], made["flow01"][None], "border")[0]
+    inside = np.s_[16:-16, 16:-16]
+    assert np.abs(np.asarray(warped) - made["frame0"])[inside].max() < 0.03
+    with pytest.raises(ValueError, match="at least 96x128"):
+        synthetic.from_picture(np.random.default_rng(1), picture[:50], (96, 128))

@@ -72,7 +72,7 @@ def run(
                     means = {name: float(np.mean([float(m[name]) for m in window])) for name in window[0]}
                     if not all(map(math.isfinite, means.values())):
                         raise FloatingPointError(
-                            f"{stage.name}: {means} is not finite between steps {number + 1 - len(window)} and {done}; "
+                            f"{stage.name}: {means} is not finite between steps {done + 1 - len(window)} and {done}; "
                             "lower the learning rate, or look at the data of these steps"
                         )
                     rate = (done - first) * stage.batch / (time.monotonic() - began)
@@ -80,14 +80,15 @@ def run(
                     bar.update(task, completed=done, description=f"{stage.name} loss {means['loss']:.4f}")
                     window = []
                 manager.save(done, args=ocp.args.StandardSave(state), force=done == stage.num_step)
-        manager.wait_until_finished()
     return state
 
 
 def checkpoints(folder: Path, save_every: int = 1) -> ocp.CheckpointManager:
     """Orbax's manager of one stage's checkpoints; the last two are kept."""
-    options = ocp.CheckpointManagerOptions(max_to_keep=2, save_interval_steps=save_every, create=True)
-    return ocp.CheckpointManager(folder, options=options)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=2, save_interval_steps=save_every, create=True, enable_async_checkpointing=False
+    )
+    return ocp.CheckpointManager(folder, options=options, item_handlers=ocp.StandardCheckpointHandler())
 
 
 def restore(manager: ocp.CheckpointManager, like: step.State) -> step.State:
@@ -96,15 +97,36 @@ def restore(manager: ocp.CheckpointManager, like: step.State) -> step.State:
     Raises:
       ValueError: a parameter of another shape, named.
     """
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    found = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(abstract))
-    for (path, want), (_, got) in zip(*(jax.tree_util.tree_leaves_with_path(t) for t in (like, found)), strict=True):
-        if want.shape != got.shape:
+    number = manager.latest_step()
+    stored = manager.item_metadata(number)
+    found, wanted = (_shapes(tree) for tree in (getattr(stored, "tree", stored)["params"], like.params))
+    for path in sorted(found.keys() | wanted.keys()):
+        if found.get(path) != wanted.get(path):
             raise ValueError(
-                f"checkpoint {manager.directory} holds {stages.path_of(path)} of shape {got.shape}, the configuration wants {want.shape}; "
-                "use another --workdir"
+                f"checkpoint {manager.directory}: {path} has shape {found.get(path)}, the configuration wants "
+                f"{wanted.get(path)}; use another --workdir"
             )
-    return found
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    return manager.restore(number, args=ocp.args.StandardRestore(abstract))
+
+
+def _shapes(tree: chex.ArrayTree) -> dict[str, tuple[int, ...]]:
+    """Shape of each leaf by its path."""
+    return {stages.path_of(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def finished(stage: stages.Stage, params: chex.ArrayTree, workdir: Path) -> tuple[chex.ArrayTree, int]:
+    """The running mean of the parameters in a stage's last checkpoint, and its step.
+
+    Raises:
+      ValueError: there is no checkpoint.
+    """
+    folder = Path(workdir).absolute() / stage.name
+    if not folder.is_dir():
+        raise ValueError(f"workdir (={workdir}) has no checkpoint of stage {stage.name}; train it first")
+    with checkpoints(folder) as manager:
+        state = restore(manager, step.start(stage, params))
+    return state.mean, int(state.step)
 
 
 def _ahead(feed: Feed, first: int, last: int, depth: int = 4) -> Iterator[tuple[int, dict]]:

@@ -29,6 +29,7 @@ class Stage:
       batch: crops or frames of a step.
       size: side of a training crop, in pixels; 0 where whole frames are used.
       lambda_s, lambda_d: weights of the cost of scale and depth (Eq. 14), for each FLOP and pixel.
+      entropy: weight of the finders' entropy, which is rewarded, so that no choice becomes impossible before it was tried.
       exit_weight: of the loss of an exit other than the last, whose weight is 1.
       scales: at which scale the steps of "exits" work, in turn; its length should share no factor with the number of exits less one.
     """
@@ -42,6 +43,7 @@ class Stage:
     size: int = 128
     lambda_s: float = 0.0
     lambda_d: float = 0.0
+    entropy: float = 0.0
     exit_weight: float = 0.5
     scales: tuple[int, ...] = (1,)
     warm_up: int = 100
@@ -61,7 +63,7 @@ class Stage:
 
 def path_of(path: tuple) -> str:
     """A parameter's place in its tree, such as "cain/body/conv1/kernel"."""
-    return "/".join(str(getattr(part, "key", part)) for part in path)
+    return "/".join(str(getattr(part, "key", getattr(part, "name", part))) for part in path)
 
 
 def factors(params: chex.ArrayTree, trains: tuple[tuple[str, float], ...]) -> chex.ArrayTree:

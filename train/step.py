@@ -23,6 +23,7 @@ from jaxdyn import flops, losses, routing
 from jaxdyn.data import crops
 from jaxdyn.models import cain, cain_sd
 from jaxdyn.models.carn import CARNM
+from jaxdyn.models.pwcnet import PWCNet
 from jaxdyn.ops import resample
 from jaxdyn.types import SCALES
 from train import stages
@@ -50,6 +51,8 @@ class Variant(NamedTuple):
 
 def variant_at(stage: stages.Stage, step: int, num_group: int) -> Variant:
     """Which variant a step is, by its number."""
+    if stage.kind == "upscale":
+        return Variant((), stage.scale_at(step))
     return Variant(stage.exits_at(step, num_group), stage.scale_at(step)) if stage.kind == "exits" else Variant()
 
 
@@ -69,8 +72,9 @@ def optimizer_of(stage: stages.Stage, params: chex.ArrayTree) -> optax.GradientT
 
 
 def start(stage: stages.Stage, params: chex.ArrayTree) -> State:
-    """The state before the first step."""
-    return State(params, jax.tree.map(jnp.copy, params), optimizer_of(stage, params).init(params), jnp.zeros((), jnp.int32))
+    """The state before the first step; the parameters are copied, so that a step may reuse the state's memory."""
+    params, mean = (jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params) for _ in range(2))
+    return State(params, mean, optimizer_of(stage, params).init(params), jnp.zeros((), jnp.int32))
 
 
 def make_step(model: Any, stage: stages.Stage, axis_name: str | None = None) -> Callable:
@@ -93,7 +97,7 @@ def make_step(model: Any, stage: stages.Stage, axis_name: str | None = None) -> 
         update, moments = optimizer_of(stage, state.params).update(gradient, state.moments, state.params)
         params = optax.apply_updates(state.params, update)
         mean = jax.tree.map(lambda old, new: stage.ema * old + (1 - stage.ema) * new, state.mean, params)
-        metrics = {"loss": loss, "gradient": optax.global_norm(gradient), **metrics}
+        metrics = {"loss": loss, "gradient": norm(gradient), **metrics}
         return State(params, mean, moments, state.step + 1), metrics
 
     return step
@@ -106,6 +110,11 @@ def log_error(output: chex.Array, target: chex.Array) -> chex.Array:
     """mean over images of 0.05 log(mean squared error + 1e-5): PSNR with its sign turned, flat above 50 dB. [B, ...] x 2 -> scalar."""
     squared = jnp.square(output - target).mean(axis=tuple(range(1, output.ndim)))
     return 0.05 * jnp.log(squared + LOG_FLOOR).mean()
+
+
+def norm(tree: chex.ArrayTree) -> chex.Array:
+    """The Euclidean norm of all numbers of a tree."""
+    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
 
 
 def gain(output: chex.Array, before: chex.Array, target: chex.Array) -> chex.Array:
@@ -163,8 +172,15 @@ def finders_loss(model, stage, params, batch, key, variant):
     depth_mask = routing.sample(found["depth_logits"], depth_key)
     chosen = jnp.einsum("bpqsd,bpqs,bpqd->bpq", errors, scale_mask, depth_mask)  # [B, n_h, n_w]
     error = 0.05 * jnp.log(chosen.mean(axis=(1, 2)) + LOG_FLOOR).mean()
-    cost, share = resource(model, stage, scale_mask, depth_mask, grid)
-    return error + cost, {"error": error, "cost": cost, "share": share}
+    cost, per_pixel = resource(model, stage, scale_mask, depth_mask, grid)
+    entropy = sum(_entropy(found[name]) for name in ("scale_logits", "depth_logits"))
+    metrics = {"error": error, "cost": cost, "flops": per_pixel, "entropy": entropy}
+    return error + cost - stage.entropy * entropy, metrics
+
+
+def _entropy(logits: chex.Array) -> chex.Array:
+    """-sum_k pi_k log pi_k, mean over patches: [..., K] -> scalar."""
+    return -(jax.nn.softmax(logits) * jax.nn.log_softmax(logits)).sum(-1).mean()
 
 
 def resource(model, stage, scale_mask, depth_mask, grid) -> tuple[chex.Array, chex.Array]:
@@ -190,7 +206,8 @@ def flow_loss(model, stage, params, batch, key, variant):
     The levels' raw outputs are in units of 20 px of the full size (PWC-Net, Section 4). Batch: frame0, frame1 [B, H, W, 3], flow01 [B, H, W, 2].
     """
     del stage, key, variant
-    flow, aux = model.apply({"params": params}, batch["frame0"], batch["frame1"])
+    network, own = _part(model, params, "flow", PWCNet)
+    flow, aux = network.apply({"params": own}, batch["frame0"], batch["frame1"])
     loss = 0.0
     for name, weight in LEVEL_WEIGHTS.items():
         raw = aux[name]
@@ -208,7 +225,8 @@ def upscale_loss(model, stage, params, batch, key, variant):
     del stage, key
     scale = max(2, variant.scale)
     small = jnp.clip(resample.imresize(batch["target"], 1 / scale), 0, 1)
-    large = model.apply({"params": params}, small, scale)[0]
+    network, own = _part(model, params, "carn_m", CARNM)
+    large = network.apply({"params": own}, small, scale)[0]
     return losses.l1(large, batch["target"]), {}
 
 
@@ -228,14 +246,19 @@ def _routed_loss(model, stage, params, batch, key):
     frames = [jnp.asarray(batch[name], jnp.float32) / 255 for name in ("frame0", "frame1", "target")]
     output, aux = model.apply({"params": params}, *frames[:2], motion, execution="masked", rngs={"route": key})
     grid = model.grid(*frames[0].shape[1:3])
-    cost, share = resource(model, stage, aux["scale_mask"], aux["depth_mask"], grid)
+    cost, per_pixel = resource(model, stage, aux["scale_mask"], aux["depth_mask"], grid)
     error = log_error(output, frames[2])
-    return error + cost, {"error": error, "cost": cost, "share": share, "gain": gain(output, aux["exit0"], frames[2])}
+    return error + cost, {"error": error, "cost": cost, "flops": per_pixel, "gain": gain(output, aux["exit0"], frames[2])}
 
 
 def _frame_size(batch: dict) -> tuple[int, int]:
     """(H, W), which a batch carries as the shape of an empty array, because the grid is static."""
     return batch["frame_size"].shape[1:3]
+
+
+def _part(model, params, name, kind):
+    """A network that is trained by itself, or as the part of CAIN-SD that it is."""
+    return (kind(), params[name]) if isinstance(model, cain_sd.CainSD) else (model, params)
 
 
 def _to_exit(body, level, first):

@@ -1,0 +1,199 @@
+"""Stages, steps and the loop, with the tiny configuration."""
+
+import json
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import cain_sd as configuration
+from jaxdyn import models, pretrained
+from jaxdyn.models.pwcnet import PWCNet
+from train import curriculum, feeds, loop, stages, step
+
+
+@pytest.fixture(scope="module")
+def config():
+    return configuration.get_config("tiny")
+
+
+@pytest.fixture(scope="module")
+def model(config):
+    return models.build(config.name, **config.model)
+
+
+@pytest.fixture(scope="module")
+def params(model):
+    return feeds.initial(model, 0)
+
+
+@pytest.fixture(scope="module")
+def clips_folder(tmp_path_factory):
+    """One clip of a sliding texture, 96 x 128."""
+    folder = tmp_path_factory.mktemp("data") / "clip"
+    folder.mkdir()
+    large = cv2.resize(np.random.RandomState(0).rand(20, 26, 3).astype(np.float32), (200, 160), interpolation=cv2.INTER_CUBIC)
+    for t in range(6):
+        frame = large[t : t + 96, 2 * t : 2 * t + 128]
+        cv2.imwrite(str(folder / f"{t}.png"), np.rint(np.clip(frame, 0, 1) * 255).astype(np.uint8))
+    return folder.parent
+
+
+def test_every_parameter_needs_a_line(params):
+    with pytest.raises(ValueError, match=r"depth_net/conv1/bias is covered by no line"):
+        stages.factors(params, (("cain", 1.0), ("scale_net", 0.0)))
+    with pytest.raises(ValueError, match="fit no parameter"):
+        stages.factors(params, (("", 1.0), ("carn", 0.0)))
+    factors = stages.factors(params, (("cain/body", 0.1), ("cain", 1.0), ("", 0.0)))
+    assert factors["cain"]["body"]["conv"]["kernel"] == 0.1
+    assert factors["cain"]["head"]["bias"] == 1.0
+    assert factors["scale_net"]["conv1"]["kernel"] == 0.0
+
+
+@pytest.mark.parametrize("variant", ["published", "small", "tiny"])
+def test_stages_of_the_configurations_cover_their_networks(variant):
+    config = configuration.get_config(variant)
+    shapes = pretrained.parameter_shapes(models.build(config.name, **config.model))
+    for row in config.stages:
+        stage = stages.Stage(**row)
+        factors = jax.tree.leaves(stages.factors(shapes, stage.trains))
+        assert 0 < sum(factors) <= len(factors)
+        assert stage.kind in step.LOSSES
+        assert stage.kind in feeds.FEEDS
+    assert len({row["name"] for row in config.stages}) == len(config.stages)
+
+
+def test_every_exit_and_scale_has_its_turn():
+    stage = stages.Stage(**configuration.get_config("small").stages[0])
+    turns = [step.variant_at(stage, number, 5) for number in range(36)]
+    assert {turn.exits for turn in turns} == {(1, 5), (2, 5), (3, 5), (4, 5)}
+    assert {turn.exits[0] for turn in turns if turn.scale == 4} == {1, 2, 3, 4}
+    assert [turn.scale for turn in turns].count(1) == 28
+
+
+def test_whole_curriculum_and_export(config, model, clips_folder, tmp_path):
+    _, params = curriculum.train(config, tmp_path, str(clips_folder), is_shown=False)
+    for row in config.stages:
+        lines = [json.loads(line) for line in (tmp_path / f"{row['name']}.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == [1, 2, 3]
+    # The finders' stage changes nothing else.
+    _, before, steps = curriculum.trained(config, tmp_path, "stage3")
+    _, after, _ = curriculum.trained(config, tmp_path)
+    assert steps == {"stage1": 3, "stage2": 3, "stage3": 3}
+    jax.tree.map(np.testing.assert_array_equal, before["cain"], after["cain"])
+    assert not np.array_equal(before["scale_net"]["conv1"]["kernel"], after["scale_net"]["conv1"]["kernel"])
+    jax.tree.map(np.testing.assert_array_equal, params, after)
+    # A second run finds everything done.
+    _, again = curriculum.train(config, tmp_path, str(clips_folder), is_shown=False)
+    jax.tree.map(np.testing.assert_array_equal, params, again)
+    (tmp_path / "card.json").write_text('{"data": "one clip"}')
+    curriculum.export(config, tmp_path, tmp_path / "weights.safetensors", tmp_path / "card.json")
+    card = pretrained.read_metadata(tmp_path / "weights.safetensors")["card"]
+    assert card == {"data": "one clip", "steps": {"stage1": 3, "stage2": 3, "stage3": 3, "finders": 3}}
+    loaded, variables = pretrained.load(tmp_path / "weights.safetensors")
+    assert loaded == model
+    np.testing.assert_allclose(variables["params"]["cain"]["head"]["bias"], after["cain"]["head"]["bias"], atol=1e-3)
+
+
+def toy(number: int) -> dict:
+    generator = np.random.default_rng(number)
+    return {"x": generator.normal(size=(4, 3)).astype(np.float32)}
+
+
+@pytest.fixture
+def toy_stage(monkeypatch):
+    """A loss without a network: mean((x w - 1)^2)."""
+
+    def loss(model, stage, params, batch, key, variant):
+        del model, stage, key, variant
+        return jnp.square(batch["x"] @ params["w"] - 1).mean(), {}
+
+    monkeypatch.setitem(step.LOSSES, "exits", loss)
+    return stages.Stage("toy", "exits", (("w", 1.0),), num_step=6, learning_rate=0.1, batch=4)
+
+
+def test_a_resumed_run_ends_as_an_uninterrupted_one(toy_stage, tmp_path):
+    start = {"w": jnp.zeros(3)}
+    whole = loop.run(None, toy_stage, start, toy, tmp_path / "whole", save_every=2, is_shown=False)
+
+    def breaks(number):
+        if number == 5:
+            raise KeyboardInterrupt
+        return toy(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(None, toy_stage, start, breaks, tmp_path / "broken", save_every=2, is_shown=False)
+    resumed = loop.run(None, toy_stage, start, toy, tmp_path / "broken", save_every=2, is_shown=False)
+    assert int(resumed.step) == 6
+    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_stage(toy_stage, tmp_path):
+    def feed(number):
+        return {"x": np.full((4, 3), np.nan if number == 3 else 1, np.float32)}
+
+    with pytest.raises(FloatingPointError, match=r"toy: .* not finite between steps 3 and 4"):
+        loop.run(None, toy_stage, {"w": jnp.zeros(3)}, feed, tmp_path, log_every=2, is_shown=False)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(toy_stage, tmp_path):
+    loop.run(None, toy_stage, {"w": jnp.zeros(3)}, toy, tmp_path, is_shown=False)
+    with pytest.raises(ValueError, match=r"w has shape \(3,\), the configuration wants \(3, 2\)"):
+        loop.run(None, toy_stage, {"w": jnp.zeros((3, 2))}, toy, tmp_path, is_shown=False)
+
+
+def test_pmap_averages_gradients(toy_stage):
+    one = step.make_step(None, toy_stage)
+    many = jax.pmap(step.make_step(None, toy_stage, "d"), "d", in_axes=(None, 0, None), out_axes=None)
+    state = step.start(toy_stage, {"w": jnp.ones(3)})
+    batch, key = toy(0), jax.random.key(0)
+    expected, _ = one(state, batch, key)
+    found, metrics = many(state, jax.tree.map(lambda x: x[None], batch), key)
+    np.testing.assert_allclose(found.params["w"], expected.params["w"], rtol=1e-6)
+    assert np.isfinite(metrics["loss"])
+
+
+def test_finders_learn_a_table(model, params, config):
+    """At rest nothing is gained by computing, where it moves exit 1 pays: the finders find out."""
+    generator = np.random.default_rng(0)
+    errors = np.full((8, 2, 2, 3, 2), 1e-2, np.float32)
+    errors[4:, ..., 0, 1] = 1e-4  # scale 1, exit 1
+    small = generator.random((8, 48, 64, 3), np.float32)
+    is_moving = (np.arange(8) >= 4)[:, None, None, None]
+    batch = {
+        "small0": small,
+        "small1": np.where(is_moving, generator.random((8, 48, 64, 3), np.float32), small),
+        "flow01": np.broadcast_to(np.where(is_moving, 8.0, 0.0), (8, 48, 64, 2)).astype(np.float32),
+        "flow10": np.zeros((8, 48, 64, 2), np.float32),
+        "errors": errors,
+        "frame_size": np.zeros((0, 96, 120)),
+    }
+    row = {**config.stages[3], "num_step": 120, "learning_rate": 3e-3, "lambda_s": 4e-6, "lambda_d": 4e-6}
+    stage = stages.Stage(**row)
+    assert model.grid(96, 120).shape == (2, 2)
+    state, one = step.start(stage, params), jax.jit(step.make_step(model, stage))
+    for number in range(stage.num_step):
+        state, _ = one(state, batch, jax.random.key(number))
+    found = model.apply(
+        {"params": state.params}, small, batch["small1"], (batch["flow01"], batch["flow10"]), model.grid(96, 120), method="find"
+    )
+    depth, scale = (np.asarray(found[name]).argmax(-1) for name in ("depth_logits", "scale_logits"))
+    assert ((depth[:4] == 0) | (scale[:4] == 2)).all()  # little work where nothing is gained
+    assert (depth[4:] == 1).all()
+    assert (scale[4:] == 0).all()
+
+
+def test_pwcnet_learns_synthetic_motion():
+    network = PWCNet(widths=(4,) * 6, decoder=(4,) * 5, context=(4,) * 6, radius=1)
+    stage = stages.Stage("flow", "flow", (("", 1.0),), num_step=12, learning_rate=2e-3, batch=1, size=64, warm_up=2, clip=10.0)
+    params = feeds.initial(network, 0)
+    feed = feeds.flow_feed(network, stage, params, configuration.get_config("tiny"), None, None)
+    batch = feed(0)
+    state, one = step.start(stage, params), jax.jit(step.make_step(network, stage))
+    losses = []
+    for number in range(stage.num_step):
+        state, metrics = one(state, batch, jax.random.key(number))
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.8 * losses[0]
