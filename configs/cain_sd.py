@@ -67,7 +67,14 @@ def published(config: ml_collections.ConfigDict) -> None:
     rate = {"num_step": 600_000, "learning_rate": 2e-4, "batch": 16, "size": 256, "clip": 0.1, "beta2": 0.99}
     routed = {**rate, "learning_rate": 2e-5, "batch": 1, "lambda_s": 5e-9, "lambda_d": 5e-11}
     config.stages = [
-        {**rate, "name": "flow", "kind": "flow", "trains": (("flow", 1.0), ("", 0.0)), "learning_rate": 1e-4, "batch": 8},
+        {
+            **rate,
+            "name": "flow",
+            "kind": "flow",
+            "trains": (("flow", 1.0), ("", 0.0)),
+            "learning_rate": 1e-4,
+            "batch": 8,
+        },
         {**rate, "name": "upscale", "kind": "upscale", "trains": (("carn_m", 1.0), ("", 0.0)), "scales": (2, 4)},
         {**rate, "name": "stage1", "kind": "exits", "trains": INTERPOLATION},
         {**routed, "name": "stage2", "kind": "depth", "trains": DEPTH},

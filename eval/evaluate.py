@@ -1,8 +1,9 @@
 """A network against true middle frames: records of plain numbers, one for each frame.
 
-For every triplet: the mean of its two frames ("averaging"), the aligned mean ("exit 0"), every exit of the network with all
-patches at scale 1 ("exit 1" ...), and what the finders choose, executed packed ("dynamic"), with its FLOPs as a share of
-the static network's. PSNR is of 8-bit RGB whole frames; the mean is over the frames of a clip, then over clips.
+For every triplet: the mean of its two frames ("averaging"), the aligned mean ("exit 0"), every exit of the network
+with all patches at scale 1 ("exit 1" ...), and what the finders choose, executed packed ("dynamic"), with its FLOPs
+as a share of the static network's. PSNR is of 8-bit RGB whole frames; the mean is over the frames of a clip, then
+over clips.
 """
 
 import dataclasses

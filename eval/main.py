@@ -1,6 +1,6 @@
 """Scores of a CAIN-SD network on clips whose middle frames are known.
 
-    python -m eval.main --data ../shared/video/val [--weights cain_sd] [--frames 41] [--middlebury FOLDER] [--ssim]
+python -m eval.main --data ../shared/video/val [--weights cain_sd] [--frames 41] [--middlebury FOLDER] [--ssim]
 """
 
 import dataclasses

@@ -7,7 +7,9 @@ from rich import console, table
 from eval import evaluate
 
 
-def show(title: str, records: Sequence[evaluate.Record], has_ssim: bool = False, out: console.Console | None = None) -> None:
+def show(
+    title: str, records: Sequence[evaluate.Record], has_ssim: bool = False, out: console.Console | None = None
+) -> None:
     """Print the means by clip, what is gained over exit 0, and how the finders decide.
 
     Args:

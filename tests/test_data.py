@@ -15,7 +15,9 @@ from jaxdyn.ops import warp
 
 def scene(random: np.random.RandomState, number: int, height: int = 96, width: int = 128) -> np.ndarray:
     """A smooth texture that slides by (3, 1) px a frame: uint8 [T, H, W, 3]."""
-    large = cv2.resize(random.rand(20, 26, 3).astype(np.float32), (width + 80, height + 80), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(
+        random.rand(20, 26, 3).astype(np.float32), (width + 80, height + 80), interpolation=cv2.INTER_CUBIC
+    )
     frames = [large[20 + t : 20 + t + height, 20 + 3 * t : 20 + 3 * t + width] for t in range(number)]
     return np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8)
 
@@ -63,7 +65,9 @@ def test_augmented_sources_are_the_sources_of_augmented_frames(bits, random):
         return np.asarray(fusion.sources(frame0[None], frame1[None], moved)[0])
 
     before = sources(*frames, (flow01, flow10))
-    after = np.concatenate([augment.pictures(before[..., :24], choice), augment.flows(before[..., 24:], choice)], axis=-1)
+    after = np.concatenate(
+        [augment.pictures(before[..., :24], choice), augment.flows(before[..., 24:], choice)], axis=-1
+    )
     pair = augment.pictures(np.concatenate(list(frames), axis=-1), choice)
     motion = augment.flows(np.concatenate([flow01, flow10], axis=-1), choice)
     expected = sources(pair[..., :3], pair[..., 3:], (motion[..., :2], motion[..., 2:]))
@@ -78,7 +82,9 @@ def test_colour_changes_commute_with_sources(random):
     moved = fusion.displacements(flow, (32, 40))
     before = np.asarray(fusion.sources(*(frame[None] for frame in frames), moved))
     after = np.asarray(fusion.sources(*(frame[None] * gain[0] + shift[0] for frame in frames), moved))
-    np.testing.assert_allclose(before[..., :24] * np.tile(gain[0], 8) + np.tile(shift[0], 8), after[..., :24], atol=1e-5)
+    np.testing.assert_allclose(
+        before[..., :24] * np.tile(gain[0], 8) + np.tile(shift[0], 8), after[..., :24], atol=1e-5
+    )
 
 
 def test_places_are_where_the_error_is():
@@ -119,7 +125,7 @@ def test_synthetic_motion_is_exact():
     made = synthetic.pair(np.random.default_rng(3), (40, 56), 8.0)
     np.testing.assert_allclose(made["flow01"], moves.at(places, (40, 56)), rtol=1e-6)
     assert np.abs(made["flow01"]).max() > 1
-    # Frame 0 is frame 1, the texture itself, at the places that the flow points to: real-valued, so no interpolation errs.
+    # Frame 0 is frame 1, the texture itself, where the flow points to: real-valued, so no interpolation errs.
     np.testing.assert_allclose(made["frame0"], texture.at(places + moves.at(places, (40, 56))), atol=1e-6)
     np.testing.assert_allclose(made["frame1"], texture.at(places), atol=1e-6)
     assert made["frame1"].std() > 0.05

@@ -3,7 +3,6 @@
 import io
 
 import cv2
-import jax
 import numpy as np
 import pytest
 from rich import console
@@ -21,7 +20,9 @@ def folder(tmp_path_factory):
     """A clip of a texture that slides, 80 x 96."""
     clip = tmp_path_factory.mktemp("clips") / "slide"
     clip.mkdir()
-    large = cv2.resize(np.random.RandomState(0).rand(16, 18, 3).astype(np.float32), (160, 120), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(
+        np.random.RandomState(0).rand(16, 18, 3).astype(np.float32), (160, 120), interpolation=cv2.INTER_CUBIC
+    )
     for t in range(FRAMES):
         frame = large[t : t + 80, 3 * t : 3 * t + 96]
         cv2.imwrite(str(clip / f"{t}.png"), np.rint(np.clip(frame, 0, 1) * 255).astype(np.uint8))
@@ -61,7 +62,17 @@ def test_tables_name_everything(records):
     out = console.Console(file=io.StringIO(), width=140)
     tables.show("a title", records, has_ssim=True, out=out)
     text = out.file.getvalue()
-    for word in ("a title", "slide", "averaging", "exit 1", "dynamic", "over exit 0", "share of dense", "SSIM", "by exit"):
+    for word in (
+        "a title",
+        "slide",
+        "averaging",
+        "exit 1",
+        "dynamic",
+        "over exit 0",
+        "share of dense",
+        "SSIM",
+        "by exit",
+    ):
         assert word in text
 
 

@@ -34,7 +34,9 @@ def clips_folder(tmp_path_factory):
     """One clip of a sliding texture, 96 x 128."""
     folder = tmp_path_factory.mktemp("data") / "clip"
     folder.mkdir()
-    large = cv2.resize(np.random.RandomState(0).rand(20, 26, 3).astype(np.float32), (200, 160), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(
+        np.random.RandomState(0).rand(20, 26, 3).astype(np.float32), (200, 160), interpolation=cv2.INTER_CUBIC
+    )
     for t in range(6):
         frame = large[t : t + 96, 2 * t : 2 * t + 128]
         cv2.imwrite(str(folder / f"{t}.png"), np.rint(np.clip(frame, 0, 1) * 255).astype(np.uint8))
@@ -177,7 +179,12 @@ def test_finders_learn_a_table(model, params, config):
     for number in range(stage.num_step):
         state, _ = one(state, batch, jax.random.key(number))
     found = model.apply(
-        {"params": state.params}, small, batch["small1"], (batch["flow01"], batch["flow10"]), model.grid(96, 120), method="find"
+        {"params": state.params},
+        small,
+        batch["small1"],
+        (batch["flow01"], batch["flow10"]),
+        model.grid(96, 120),
+        method="find",
     )
     depth, scale = (np.asarray(found[name]).argmax(-1) for name in ("depth_logits", "scale_logits"))
     assert ((depth[:4] == 0) | (scale[:4] == 2)).all()  # little work where nothing is gained
@@ -187,7 +194,9 @@ def test_finders_learn_a_table(model, params, config):
 
 def test_pwcnet_learns_synthetic_motion():
     network = PWCNet(widths=(4,) * 6, decoder=(4,) * 5, context=(4,) * 6, radius=1)
-    stage = stages.Stage("flow", "flow", (("", 1.0),), num_step=12, learning_rate=2e-3, batch=1, size=64, warm_up=2, clip=10.0)
+    stage = stages.Stage(
+        "flow", "flow", (("", 1.0),), num_step=12, learning_rate=2e-3, batch=1, size=64, warm_up=2, clip=10.0
+    )
     params = feeds.initial(network, 0)
     feed = feeds.flow_feed(network, stage, params, configuration.get_config("tiny"), None, None)
     batch = feed(0)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import chex
-import jax
 import numpy as np
 from flax import linen as nn
 
@@ -67,7 +66,9 @@ def trained(
     return model, params, steps
 
 
-def export(config: Any, workdir: str | Path, output: str | Path, card: str | Path | None = None, last: str | None = None) -> None:
+def export(
+    config: Any, workdir: str | Path, output: str | Path, card: str | Path | None = None, last: str | None = None
+) -> None:
     """Write a weights file (float16) from the checkpoints.
 
     Args:

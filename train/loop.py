@@ -17,7 +17,7 @@ from rich import progress
 from train import stages, step
 
 Feed = Callable[[int], dict]
-"""Step number -> batch; the same number gives the same batch, so a run that is resumed goes on as if it had not stopped."""
+"""Step number -> batch, the same for the same number: a run that is resumed goes on as if it had not stopped."""
 
 
 def run(

@@ -1,8 +1,8 @@
 """The curricula as tables: what each stage trains, on what, for which loss, how fast.
 
-CAIN-SD (Section 3.4): stage 1 teaches every exit at the full scale; stage 2 teaches DepthNet together with the interpolation
-network, at the full scale; stage 3 freezes DepthNet and teaches ScaleNet together with the interpolation network. The parts that
-the networks bring with them, PWC-Net and CARN-M, have a stage of their own.
+CAIN-SD (Section 3.4): stage 1 teaches every exit at the full scale; stage 2 teaches DepthNet together with the
+interpolation network, at the full scale; stage 3 freezes DepthNet and teaches ScaleNet together with the
+interpolation network. The parts that the networks bring with them, PWC-Net and CARN-M, have a stage of their own.
 """
 
 import dataclasses
@@ -21,17 +21,20 @@ class Stage:
 
     Attributes:
       name: also the name of its folder of checkpoints.
-      kind: what a step computes, see `train.step`: "exits" (stage 1), "depth" (stage 2), "scale" (stage 3), "finders" (both finders on a
-        table of losses), "flow" (PWC-Net), "upscale" (CARN-M).
-      trains: (regex, factor) by which the learning rate is multiplied; the first that fits a parameter's path counts, 0 freezes it.
+      kind: what a step computes, see `train.step`: "exits" (stage 1), "depth" (stage 2), "scale" (stage 3), "finders"
+        (both finders on a table of losses), "flow" (PWC-Net), "upscale" (CARN-M).
+      trains: (regex, factor) by which the learning rate is multiplied; the first that fits a parameter's path counts,
+        0 freezes it.
       num_step: steps in all.
       learning_rate: the highest; warm-up from 0, then half a cosine to `final` of it.
       batch: crops or frames of a step.
       size: side of a training crop, in pixels; 0 where whole frames are used.
       lambda_s, lambda_d: weights of the cost of scale and depth (Eq. 14), for each FLOP and pixel.
-      entropy: weight of the finders' entropy, which is rewarded, so that no choice becomes impossible before it was tried.
+      entropy: weight of the finders' entropy, which is rewarded, so that no choice becomes impossible before it was
+        tried.
       exit_weight: of the loss of an exit other than the last, whose weight is 1.
-      scales: at which scale the steps of "exits" work, in turn; its length should share no factor with the number of exits less one.
+      scales: at which scale the steps of "exits" work, in turn; its length should share no factor with the number of
+        exits less one.
     """
 
     name: str
@@ -85,7 +88,9 @@ def factors(params: chex.ArrayTree, trains: tuple[tuple[str, float], ...]) -> ch
             if re.match(pattern, name):
                 used.add(pattern)
                 return float(factor)
-        raise ValueError(f"parameter {name} is covered by no line of {[p for p, _ in trains]}; add one, with factor 0 to freeze it")
+        raise ValueError(
+            f"parameter {name} is covered by no line of {[p for p, _ in trains]}; add one, with factor 0 to freeze it"
+        )
 
     tree = jax.tree_util.tree_map_with_path(one, params)
     idle = [pattern for pattern, _ in trains if pattern not in used]

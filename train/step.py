@@ -60,7 +60,11 @@ def optimizer_of(stage: stages.Stage, params: chex.ArrayTree) -> optax.GradientT
     """Adam after clipping by the norm of what trains; warm-up, then half a cosine; each parameter's own factor."""
     factors = stages.factors(params, stage.trains)
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, stage.learning_rate, min(stage.warm_up, stage.num_step // 4), stage.num_step, stage.learning_rate * stage.final
+        0.0,
+        stage.learning_rate,
+        min(stage.warm_up, stage.num_step // 4),
+        stage.num_step,
+        stage.learning_rate * stage.final,
     )
     return optax.chain(
         _scale_each(jax.tree.map(lambda factor: float(factor > 0), factors)),
@@ -107,7 +111,7 @@ def make_step(model: Any, stage: stages.Stage, axis_name: str | None = None) -> 
 
 
 def log_error(output: chex.Array, target: chex.Array) -> chex.Array:
-    """mean over images of 0.05 log(mean squared error + 1e-5): PSNR with its sign turned, flat above 50 dB. [B, ...] x 2 -> scalar."""
+    """0.05 log(squared error + 1e-5), mean over images: PSNR with its sign turned, flat above 50 dB. [B, ...] -> []."""
     squared = jnp.square(output - target).mean(axis=tuple(range(1, output.ndim)))
     return 0.05 * jnp.log(squared + LOG_FLOOR).mean()
 
@@ -139,7 +143,9 @@ def exits_loss(model, stage, params, batch, key, variant):
         at = functools.partial(cain_sd.compute_patches, params["cain"], upscale, stack, variant.scale)
         outputs = {level: at(functools.partial(_to_exit, params["cain"]["body"], level)) for level in variant.exits}
         before = (stack[..., :3] + stack[..., 3:6]) / 2
-    loss = sum(log_error(image, target) * (1.0 if level == last else stage.exit_weight) for level, image in outputs.items())
+    loss = sum(
+        log_error(image, target) * (1.0 if level == last else stage.exit_weight) for level, image in outputs.items()
+    )
     return loss, {"gain": gain(outputs[last], before, target)}
 
 
@@ -150,7 +156,7 @@ def depth_loss(model, stage, params, batch, key, variant):
 
 
 def scale_loss(model, stage, params, batch, key, variant):
-    """Stage 3: ScaleNet and the interpolation network; DepthNet decides but is frozen by the table. Batch: whole frames."""
+    """Stage 3: ScaleNet and the interpolation network; DepthNet decides, frozen by the table. Batch: whole frames."""
     del variant
     return _routed_loss(model, stage, params, batch, key)
 
@@ -158,9 +164,10 @@ def scale_loss(model, stage, params, batch, key, variant):
 def finders_loss(model, stage, params, batch, key, variant):
     """Both finders on a table of what each choice costs in error: Eq. 13 without running the network.
 
-    `Differs:` the interpolation network is frozen, so the squared error of every patch for every scale and exit is computed once (see
-    `train.table`) and the masks select from it. Batch: small0, small1 [B, h, w, 3], flow01, flow10 [B, h', w', 2], errors
-    [B, n_h, n_w, 3, K_d] with an axis for exit 0 if there is one; height and width of the frame are those of the model's grid.
+    `Differs:` the interpolation network is frozen, so the squared error of every patch for every scale and exit is
+    computed once (see `train.table`) and the masks select from it. Batch: small0, small1 [B, h, w, 3], flow01, flow10
+    [B, h', w', 2], errors [B, n_h, n_w, 3, K_d] with an axis for exit 0 if there is one; height and width of the
+    frame are those of the model's grid.
     """
     del variant
     errors = batch["errors"]
@@ -184,9 +191,11 @@ def _entropy(logits: chex.Array) -> chex.Array:
 
 
 def resource(model, stage, scale_mask, depth_mask, grid) -> tuple[chex.Array, chex.Array]:
-    """Eq. 12 with Eq. 14: R = sum_p |p| / (H W) [lambda_s sum_i m_i C(i, d) + lambda_d sum_j m_j C(s, j)], and R's plain cost in FLOPs a pixel.
+    """Eq. 12 with Eq. 14: R = sum_p |p| / (H W) [lambda_s sum_i m_i C(i, d) + lambda_d sum_j m_j C(s, j)], and R's
+    plain cost in FLOPs a pixel.
 
-    C is the cost of a pixel at a scale, to an exit (`flops.exit_costs`); d and s, what the other finder chose, are constants here.
+    C is the cost of a pixel at a scale, to an exit (`flops.exit_costs`); d and s, what the other finder chose, are
+    constants here.
     """
     table = np.asarray(flops.exit_costs(model, model.patch))  # [3, G]
     if model.has_exit0:
@@ -201,9 +210,11 @@ def resource(model, stage, scale_mask, depth_mask, grid) -> tuple[chex.Array, ch
 
 
 def flow_loss(model, stage, params, batch, key, variant):
-    """PWC-Net on exact motion: sum over levels of the mean distance to the true flow, coarse levels weigh most per pixel.
+    """PWC-Net on exact motion: sum over levels of the mean distance to the true flow, coarse levels weigh most per
+    pixel.
 
-    The levels' raw outputs are in units of 20 px of the full size (PWC-Net, Section 4). Batch: frame0, frame1 [B, H, W, 3], flow01 [B, H, W, 2].
+    The levels' raw outputs are in units of 20 px of the full size (PWC-Net, Section 4). Batch: frame0, frame1 [B, H,
+    W, 3], flow01 [B, H, W, 2].
     """
     del stage, key, variant
     network, own = _part(model, params, "flow", PWCNet)
@@ -248,7 +259,12 @@ def _routed_loss(model, stage, params, batch, key):
     grid = model.grid(*frames[0].shape[1:3])
     cost, per_pixel = resource(model, stage, aux["scale_mask"], aux["depth_mask"], grid)
     error = log_error(output, frames[2])
-    return error + cost, {"error": error, "cost": cost, "flops": per_pixel, "gain": gain(output, aux["exit0"], frames[2])}
+    return error + cost, {
+        "error": error,
+        "cost": cost,
+        "flops": per_pixel,
+        "gain": gain(output, aux["exit0"], frames[2]),
+    }
 
 
 def _frame_size(batch: dict) -> tuple[int, int]:

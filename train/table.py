@@ -1,7 +1,7 @@
 """What each patch loses by each choice: squared errors for every scale and exit, computed once with the network frozen.
 
-The finders can then learn in minutes on a CPU what masked execution of the whole network would teach them in days: Eq. 13 on a table.
-One file for each clip, because frames of one clip have one size.
+The finders can then learn in minutes on a CPU what masked execution of the whole network would teach them in days:
+Eq. 13 on a table. One file for each clip, because frames of one clip have one size.
 """
 
 import functools
@@ -41,7 +41,8 @@ def build(
       say: is told about each clip.
 
     Returns:
-      By clip: small0, small1 [T, h, w, 3], flow01, flow10 [T, h, w, 2] at the router's size, errors [T, n_h, n_w, 3, K_d],
+      By clip: small0, small1 [T, h, w, 3], flow01, flow10 [T, h, w, 2] at the router's size, errors [T, n_h, n_w, 3,
+        K_d],
       averaged [T] (the whole frame's error at exit 0), size [2] = (H, W).
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +51,9 @@ def build(
         file = folder / f"{path.name}.npz"
         if not file.is_file():
             frames = clips.read(path)
-            found = [t for gap, limit in zip(gaps, num_triplet, strict=True) for t in clips.triplets(frames, gap, limit)]
+            found = [
+                t for gap, limit in zip(gaps, num_triplet, strict=True) for t in clips.triplets(frames, gap, limit)
+            ]
             if not found:
                 continue
             rows = [row(model, params, frames[t.first], frames[t.middle], frames[t.last], edge) for t in found]
@@ -61,7 +64,9 @@ def build(
     return tables
 
 
-def row(model, params, first: np.ndarray, middle: np.ndarray, last: np.ndarray, edge: int = 384) -> dict[str, np.ndarray]:
+def row(
+    model, params, first: np.ndarray, middle: np.ndarray, last: np.ndarray, edge: int = 384
+) -> dict[str, np.ndarray]:
     """One triplet's entry, from frames uint8 [H, W, 3]."""
     flows = tuple(flow[None] for flow in motion.dis(first, last, edge))
     frame0, target, frame1 = (frame[None].astype(np.float32) / 255 for frame in (first, middle, last))

@@ -1,8 +1,9 @@
 """Turning one training crop into another that is as true: mirrored, transposed, played backwards, in other colours.
 
-What a network sees of a pair of frames are its `sources`, [..., H, W, 28] (see `jaxdyn.models.fusion`): eight pictures A0, B1, C0,
-C1, D0, D1, f0, f1 of RGB, then two flows u and v, each (x, y) in pixels. A plain pair has 6 channels, frame 0 and frame 1.
-To change the frames first and make the sources then gives the same (the tests compare them).
+What a network sees of a pair of frames are its `sources`, [..., H, W, 28] (see `jaxdyn.models.fusion`): eight
+pictures A0, B1, C0, C1, D0, D1, f0, f1 of RGB, then two flows u and v, each (x, y) in pixels. A plain pair has 6
+channels, frame 0 and frame 1. To change the frames first and make the sources then gives the same (the tests compare
+them).
 """
 
 import dataclasses
@@ -51,7 +52,9 @@ def flows(stack: np.ndarray, choice: Choice) -> np.ndarray:
 
 def draw_colours(generator: np.random.Generator, number: int, strength: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     """Gain and shift for each crop and channel, [number, 1, 1, 3] each; all pictures of a crop get the same."""
-    gain = 1 + strength * (generator.uniform(-1, 1, (number, 1, 1, 1)) + 0.5 * generator.uniform(-1, 1, (number, 1, 1, 3)))
+    gain = 1 + strength * (
+        generator.uniform(-1, 1, (number, 1, 1, 1)) + 0.5 * generator.uniform(-1, 1, (number, 1, 1, 3))
+    )
     shift = strength * generator.uniform(-1, 1, (number, 1, 1, 3))
     return gain.astype(np.float32), shift.astype(np.float32)
 

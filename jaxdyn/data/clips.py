@@ -1,6 +1,7 @@
 """Clips as arrays, and the triplets in them that are worth learning from.
 
-A clip is a video file or a folder of images. Frames are uint8 RGB [T, H, W, 3], decoded as everywhere else in the library.
+A clip is a video file or a folder of images. Frames are uint8 RGB [T, H, W, 3], decoded as everywhere else in the
+library.
 """
 
 import dataclasses
@@ -99,7 +100,9 @@ def triplets(frames: np.ndarray, gap: int = 1, limit: int | None = None) -> list
 
 def is_useful(first: np.ndarray, middle: np.ndarray, last: np.ndarray) -> bool:
     """Whether three frames, uint8 [H, W, 3], move, move evenly, and show one scene."""
-    before, after = (float(np.mean(cv2.absdiff(a[::4, ::4], b[::4, ::4]))) for a, b in ((first, middle), (middle, last)))
+    before, after = (
+        float(np.mean(cv2.absdiff(a[::4, ::4], b[::4, ::4]))) for a, b in ((first, middle), (middle, last))
+    )
     low, high = sorted((before, after))
     if low < STILL or high > UNEVEN[0] * low + UNEVEN[1]:
         return False

@@ -1,8 +1,8 @@
 """Training crops of what the aligned network sees, cut once and kept on disk.
 
-Motion and candidates are made by the library's own `motion.dis` and `fusion.sources_at`, so training sees what inference sees.
-Crops are drawn where the mean of the aligned frames (exit 0) is wrong, with probability in proportion to its RMS error: elsewhere
-there is nothing to learn. Pictures are kept as uint8, flows as float16.
+Motion and candidates are made by the library's own `motion.dis` and `fusion.sources_at`, so training sees what
+inference sees. Crops are drawn where the mean of the aligned frames (exit 0) is wrong, with probability in proportion
+to its RMS error: elsewhere there is nothing to learn. Pictures are kept as uint8, flows as float16.
 """
 
 import concurrent.futures
@@ -78,7 +78,8 @@ class Crops:
           size: P of the result, at most the crops' own.
 
         Returns:
-          pictures [N, P, P, 24] uint8, flows [N, P, P, 4] float16, target [N, P, P, 3] uint8, gain and shift [N, 1, 1, 3].
+          pictures [N, P, P, 24] uint8, flows [N, P, P, 4] float16, target [N, P, P, 3] uint8, gain and shift [N, 1,
+          1, 3].
         """
         ends = np.cumsum([len(t) for t in self.targets])
         spare = self.targets[0].shape[1] - size
@@ -96,7 +97,9 @@ class Crops:
         return {**{name: np.stack(row) for name, row in rows.items()}, "gain": gain, "shift": shift}
 
 
-def build(root: str | Path, cache: str | Path, recipe: Recipe, say: Callable[[str], None] = print, num_thread: int = 2) -> Crops:
+def build(
+    root: str | Path, cache: str | Path, recipe: Recipe, say: Callable[[str], None] = print, num_thread: int = 2
+) -> Crops:
     """Cut the crops of every clip under a folder, or take them from the cache.
 
     Args:
@@ -164,7 +167,8 @@ def _cut(path: Path, recipe: Recipe, generator: np.random.Generator) -> dict[str
 
 
 def draw_places(error: np.ndarray, size: int, number: int, generator: np.random.Generator) -> np.ndarray:
-    """Where to cut: [number, 2] rows and columns, on a grid of 8 px, with probability in proportion to the RMS error of the cut.
+    """Where to cut: [number, 2] rows and columns, on a grid of 8 px, with probability in proportion to the RMS error
+    of the cut.
 
     Args:
       error: [H, W], squared error in grey levels.

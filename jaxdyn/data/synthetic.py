@@ -1,8 +1,9 @@
 """Motion that is known exactly: textures moved by random affine and smooth fields.
 
-A texture is a sum of cosine waves, a function of real-valued places. Frame 1 is the texture itself on the pixel grid; frame 0 is the
-texture read at `p + flow01(p)`. So `frame0(p) = frame1(p + flow01(p))` holds exactly, without any interpolation: flow01 is the truth.
-Textures from pictures can take the waves' place (`from_picture`), then bilinear interpolation is the one source of error.
+A texture is a sum of cosine waves, a function of real-valued places. Frame 1 is the texture itself on the pixel grid;
+frame 0 is the texture read at `p + flow01(p)`. So `frame0(p) = frame1(p + flow01(p))` holds exactly, without any
+interpolation: flow01 is the truth. Textures from pictures can take the waves' place (`from_picture`), then bilinear
+interpolation is the one source of error.
 """
 
 import dataclasses
@@ -28,7 +29,9 @@ class Motion:
     @classmethod
     def draw(cls, generator: np.random.Generator, reach: float = 20.0, num_bump: int = 3) -> "Motion":
         """Up to about `reach` pixels of shift, a quarter of it of turning and scaling, a tenth of it of waves."""
-        affine = np.concatenate([generator.normal(0, reach / 4, (2, 2)), generator.uniform(-reach, reach, (2, 1)) / 2], axis=1)
+        affine = np.concatenate(
+            [generator.normal(0, reach / 4, (2, 2)), generator.uniform(-reach, reach, (2, 1)) / 2], axis=1
+        )
         waves = generator.normal(0, 1, (num_bump, 1, 2)) * 2 * np.pi / 200
         phases = generator.uniform(0, 2 * np.pi, (num_bump, 1, 2))
         return cls(affine, np.concatenate([waves, phases], axis=1), generator.normal(0, reach / 10, (num_bump, 2)))
@@ -84,7 +87,8 @@ def pair(generator: np.random.Generator, size: tuple[int, int], reach: float = 2
       reach: about how far things move, in pixels.
 
     Returns:
-      frame0, frame1 float32 [H, W, 3] in [0, 1], flow01 float32 [H, W, 2] px: frame1 read at p + flow01(p) is frame0(p).
+      frame0, frame1 float32 [H, W, 3] in [0, 1], flow01 float32 [H, W, 2] px: frame1 read at p + flow01(p) is
+      frame0(p).
     """
     texture, moves = Waves.draw(generator), Motion.draw(generator, reach)
     places = grid(size)
@@ -93,7 +97,9 @@ def pair(generator: np.random.Generator, size: tuple[int, int], reach: float = 2
     return {name: value.astype(np.float32) for name, value in frames.items()}
 
 
-def from_picture(generator: np.random.Generator, picture: np.ndarray, size: tuple[int, int], reach: float = 20.0) -> dict[str, np.ndarray]:
+def from_picture(
+    generator: np.random.Generator, picture: np.ndarray, size: tuple[int, int], reach: float = 20.0
+) -> dict[str, np.ndarray]:
     """Likewise with a part of a picture, uint8 [H', W', 3], as the texture: exact but for bilinear interpolation.
 
     Raises:
@@ -120,7 +126,9 @@ def grid(size: tuple[int, int]) -> np.ndarray:
     return np.stack([x, y], axis=-1)
 
 
-def batch(generator: np.random.Generator, number: int, size: tuple[int, int], reach: float = 20.0) -> dict[str, np.ndarray]:
+def batch(
+    generator: np.random.Generator, number: int, size: tuple[int, int], reach: float = 20.0
+) -> dict[str, np.ndarray]:
     """`number` pairs: frame0, frame1 [B, H, W, 3], flow01 [B, H, W, 2]."""
     rows = [pair(generator, size, reach) for _ in range(number)]
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
