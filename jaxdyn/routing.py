@@ -46,7 +46,7 @@ def sample(logits: chex.Array, key: chex.PRNGKey | None = None, temperature: flo
         scores = scores + jax.random.gumbel(key, logits.shape, logits.dtype)
     soft = jax.nn.softmax(scores / temperature)
     hard = jax.nn.one_hot(scores.argmax(-1), logits.shape[-1], dtype=logits.dtype)
-    return hard + soft - lax.stop_gradient(soft)
+    return hard + (soft - lax.stop_gradient(soft))  # in this order exactly one-hot
 
 
 def masked(step: Step, state: chex.Array, masks: chex.Array) -> chex.Array:

@@ -134,7 +134,7 @@ class CainSD(nn.Module):
         batch, height, width, _ = frame0.shape
         grid = self.grid(height, width)
         if self.is_initializing():
-            self._touch_all_parts(frame0, frame1)
+            return self._touch_all_parts(frame0, frame1, grid), {}
 
         small0, small1 = (self.router_image(frame) for frame in (frame0, frame1))  # [B, h, w, 3]
         motion = self.find_motion(small0, small1, motion)  # 2 x [B, h, w, 2], None for "difference"
@@ -168,8 +168,7 @@ class CainSD(nn.Module):
             )
         if self.motion == "difference":
             return None
-        both = self.flow(jnp.concatenate([small0, small1]), jnp.concatenate([small1, small0]))[0]
-        return tuple(jnp.split(both, 2))
+        return self.flow.both_ways(small0, small1)[0]
 
     def find(self, small0: chex.Array, small1: chex.Array, motion: Motion | None, grid: patches.Grid) -> dict:
         """The finders' scores of each choice (Eq. 2 and 3): ScaleNet sees F_mag, DepthNet the difference of the images."""
@@ -285,20 +284,19 @@ class CainSD(nn.Module):
 
     def _sources_at(self, frame0, frame1, moved, places, size) -> chex.Array:
         """`sources` of some patches [c, 3] (frame, row, column) and of nothing else: [c, P_h, P_w, S]."""
+        if frame0.shape[0] == 1:
+            return self._cut(frame0, frame1, moved, places[:, 1:], size)
         stacks = []
-        for b, y, x in places:
-            pair = (
-                [lax.dynamic_index_in_dim(frame, b, keepdims=True) for frame in (frame0, frame1)]
-                if frame0.shape[0] > 1
-                else [frame0, frame1]
-            )
-            place = jnp.stack([y, x])[None]
-            if moved is None:
-                stacks.append(jnp.concatenate([fusion.take(frame, place, size) for frame in pair], axis=-1))
-            else:
-                field = moved if frame0.shape[0] == 1 else lax.dynamic_index_in_dim(moved, b, keepdims=True)
-                stacks.append(fusion.sources_at(*pair, field, place, size))
+        for place in places:
+            one = [None if a is None else lax.dynamic_index_in_dim(a, place[0]) for a in (frame0, frame1, moved)]
+            stacks.append(self._cut(*one, place[None, 1:], size))
         return jnp.concatenate(stacks)
+
+    def _cut(self, frame0, frame1, moved, places, size) -> chex.Array:
+        """The same of one frame pair [1, H, W, 3], places [c, 2] (row, column)."""
+        if moved is None:
+            return fusion.take(jnp.concatenate([frame0, frame1], axis=-1), places, size)
+        return fusion.sources_at(frame0, frame1, moved, places, size)
 
     def _upscale(self) -> Callable[[chex.Array, int], chex.Array] | None:
         """CARN-M as a pure function, or None where only a correction is brought back to size."""
@@ -311,13 +309,16 @@ class CainSD(nn.Module):
         network, variables = self.carn_m.clone(parent=None), self.carn_m.variables
         return lambda image, scale: network.apply(variables, image, scale)[0]
 
-    def _touch_all_parts(self, frame0: chex.Array, frame1: chex.Array) -> None:
-        """Create every part's parameters, whatever the arguments of this call would use."""
+    def _touch_all_parts(self, frame0: chex.Array, frame1: chex.Array, grid: patches.Grid) -> chex.Array:
+        """Create every part's parameters, whatever the arguments would use, and run nothing else: initialisation compiles fast."""
         self.cain.parameters()
         if not self.is_aligned:
             self.carn_m(frame0[:, :8, :8], 2)
         if self.motion == "pwcnet":
             self.flow(frame0[:, :64, :64], frame1[:, :64, :64])
+        small0, small1 = self.router_image(frame0), self.router_image(frame1)
+        self.find(small0, small1, None, grid)
+        return (frame0 + frame1) / 2
 
 
 def compute_patches(params, upscale, stack, scale, to_depth):
@@ -342,20 +343,23 @@ class _Prepared(NamedTuple):
     """CAIN's inputs and what its output needs to become a picture."""
 
     inputs: tuple  # two pictures [N, 8h, 8w, 3], and maps [N, h, w, E] or None
-    mean: chex.Array | None  # [N, 1, 1, 3], to be added
-    size: tuple[int, int]  # of the reduced patch, before padding
+    mean: chex.Array | None = None  # [N, 1, 1, 3], to be added
+    size: tuple[int, int] | None = None  # of the reduced patch, before padding
 
 
 def _prepare(stack: chex.Array, scale: int, is_aligned: bool) -> _Prepared:
-    """Reduce, subtract the mean, pad to multiples of 8."""
-    small = resample.imresize(stack, 1 / scale) if scale > 1 else stack
-    size = small.shape[1:3]
+    """Reduce and pad to multiples of 8; of the paper's pictures, subtract the mean first.
+
+    `Differs:` aligned sources are reduced by averaging squares, an eighth of the cost of bicubic interpolation: only the network
+    sees them.
+    """
     if is_aligned:
-        padded, _ = patches.pad_to(small, cain.SHUFFLE)
-        return _Prepared(fusion.inputs(padded, scale), None, size)
+        padded, _ = patches.pad_to(stack, cain.SHUFFLE * scale)
+        return _Prepared(fusion.inputs(fusion.pool(padded, scale), scale))
+    small = resample.imresize(stack, 1 / scale) if scale > 1 else stack
     (image0, mean0), (image1, mean1) = map(cain.subtract_mean, jnp.split(small, 2, axis=-1))
     images = [patches.pad_to(image, cain.SHUFFLE)[0] for image in (image0, image1)]
-    return _Prepared((*images, None), (mean0 + mean1) / 2, size)
+    return _Prepared((*images, None), (mean0 + mean1) / 2, small.shape[1:3])
 
 
 def _finish(params, stack, prepared: _Prepared, features, scale, upscale) -> chex.Array:

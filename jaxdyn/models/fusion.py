@@ -122,12 +122,15 @@ def sources_at(
     grid = warp.pixel_grid(*size) + places[:, None, None, ::-1].astype(moved.dtype)  # [N, P_h, P_w, 2], channel 0 = x
     cut = _read(moved, grid, frame0.shape[1:3])  # [N, P_h, P_w, 8]
     f10, f01, u, v = jnp.split(cut, 4, axis=-1)
-    looks = ((frame0, f10), (frame1, f01), (frame0, u), (frame1, -u), (frame0, -v), (frame1, v))
     n, (height, width) = places.shape[0], size
-    pictures = [
-        warp.sample(frame, (grid + move).reshape(1, n * height, width, 2), "border").reshape(n, height, width, 3)
-        for frame, move in looks
-    ]
+
+    def look(frame, *moves):  # one gather for all moves: [N, P_h, P_w, 3] for each
+        coords = jnp.concatenate([grid + move for move in moves]).reshape(1, -1, width, 2)
+        seen = warp.sample(frame, coords, "border").reshape(len(moves), n, height, width, 3)
+        return [seen[i] for i in range(len(moves))]
+
+    (a0, c0, d0), (b1, c1, d1) = look(frame0, f10, u, -v), look(frame1, f01, -u, v)
+    pictures = [a0, b1, c0, c1, d0, d1]
     pictures += [take(frame0, places, size), take(frame1, places, size)]
     return jnp.concatenate([*pictures, 2 * u, 2 * v], axis=-1)
 
@@ -155,7 +158,7 @@ def inputs(stack: chex.Array, scale: int) -> tuple[chex.Array, chex.Array, chex.
     """What CAIN sees: A0 and B1 without the mean of exit 0, and maps of where candidates disagree.
 
     Args:
-      stack: [N, P, P, 28], sides multiples of 8.
+      stack: [N, P, P, 28], sides multiples of 8, reduced.
       scale: by which the patch was reduced; flows count in reduced pixels.
 
     Returns:
@@ -172,8 +175,8 @@ def inputs(stack: chex.Array, scale: int) -> tuple[chex.Array, chex.Array, chex.
         jnp.abs(light(picture[a] - picture[b])) for a, b in (("A0", "B1"), ("C0", "C1"), ("D0", "D1"), ("f0", "f1"))
     ]
     lean = [light((picture[a] + picture[b]) / 2 - middle) for a, b in (("C0", "C1"), ("D0", "D1"))]
-    maps = shuffle.pixel_unshuffle(_pool(jnp.stack([*gaps, *lean], axis=-1), 2), CELL // 2) * MAP_GAIN
-    flow = _pool(stack[..., -4:], CELL) / scale  # [N, h, w, 4]
+    maps = shuffle.pixel_unshuffle(pool(jnp.stack([*gaps, *lean], axis=-1), 2), CELL // 2) * MAP_GAIN
+    flow = pool(stack[..., -4:], CELL) / scale  # [N, h, w, 4]
     gap = flow[..., :2] + flow[..., 2:]  # u = -v where motion is consistent
     extra = jnp.concatenate([maps, flow * FLOW_GAIN, gap * FLOW_GAP_GAIN], axis=-1)
     return picture["A0"] - mean, picture["B1"] - mean, extra
@@ -208,7 +211,7 @@ def fuse(stack: chex.Array, tail: chex.Array, scale: int) -> chex.Array:
     return fused
 
 
-def _pool(x: chex.Array, side: int) -> chex.Array:
+def pool(x: chex.Array, side: int) -> chex.Array:
     """Mean of squares: [N, H, W, C] -> [N, H / side, W / side, C]."""
     n, h, w, c = x.shape
     return x.reshape(n, h // side, side, w // side, side, c).mean(axis=(2, 4))

@@ -120,7 +120,7 @@ class Pyramid(nn.Module):
         levels = []
         for level, width in enumerate(self.widths, start=1):
             for index in range(3):
-                layer = conv.Conv(width, stride=1 if index else 2, init="kaiming", name=f"level{level}_conv{index}")
+                layer = conv.Conv(width, stride=1 if index else 2, initializer="kaiming", name=f"level{level}_conv{index}")
                 x = nn.leaky_relu(layer(x), LEAK)
             levels.append(x)
         return levels
@@ -138,7 +138,7 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, x: chex.Array) -> tuple[chex.Array, chex.Array, chex.Array | None, chex.Array | None]:
         for index, width in enumerate(self.widths):
-            new = nn.leaky_relu(conv.Conv(width, init="kaiming", name=f"conv{index}")(x), LEAK)
+            new = nn.leaky_relu(conv.Conv(width, initializer="kaiming", name=f"conv{index}")(x), LEAK)
             x = jnp.concatenate([new, x], axis=-1)
         flow = ThinConv(name="flow")(x)  # [B, h, w, 2]
         if not self.has_up:
@@ -154,7 +154,7 @@ class Context(nn.Module):
     @nn.compact
     def __call__(self, x: chex.Array) -> chex.Array:
         for index, (width, dilation) in enumerate(zip(self.widths, DILATIONS, strict=True)):
-            layer = conv.Conv(width, dilation=dilation, init="kaiming", name=f"conv{index}")
+            layer = conv.Conv(width, dilation=dilation, initializer="kaiming", name=f"conv{index}")
             x = nn.leaky_relu(layer(x), LEAK)
         return ThinConv(name="flow")(x)
 

@@ -25,7 +25,7 @@ from jax import lax
 Padding = Literal["zero", "reflect", "valid"]
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-_SMALL_SIDE = 12  # below this the thrown-away border costs more than the slower VALID form
+_SMALL_SIDE, _SMALL_SIZE = 20, 640_000  # px, values: below both, VALID is fast and the thrown-away border costs more
 
 _analysed: contextvars.ContextVar[bool] = contextvars.ContextVar("analysed", default=False)
 
@@ -124,8 +124,9 @@ def _convolve(x, kernel, pads, stride, dilation):
     """[B, H, W, C] x [kh, kw, C, O] -> [B, H', W', O], zero padding `pads`."""
     kh, kw = kernel.shape[:2]
     is_unpadded = not any(map(any, pads))
-    grows = is_unpadded and kh == kw and kh % 2 and kh > 1 and stride == 1 and min(x.shape[1:3]) > _SMALL_SIDE
-    if grows and not is_analysed():
+    is_small = min(x.shape[1:3]) <= _SMALL_SIDE and math.prod(x.shape) <= _SMALL_SIZE
+    is_grown = is_unpadded and kh == kw and kh % 2 and kh > 1 and stride == 1 and not is_small
+    if is_grown and not is_analysed():
         crop = dilation * (kh // 2)
         y = _plain(x, kernel, ((crop, crop), (crop, crop)), 1, dilation)
         return y[:, crop : y.shape[1] - crop, crop : y.shape[2] - crop]
@@ -182,7 +183,7 @@ class Conv(nn.Module):
     Attributes:
       features: O.
       kernel_size: k.
-      init: "torch" (U(+-1 / sqrt(fan_in)), bias alike), "kaiming" (normal, sqrt(2 / fan_in), bias 0) or "zeros".
+      initializer: "torch" (U(+-1 / sqrt(fan_in)), bias alike), "kaiming" (normal, sqrt(2 / fan_in), bias 0) or "zeros".
       stride, padding, dilation, groups: as in `conv2d`.
     """
 
@@ -192,7 +193,7 @@ class Conv(nn.Module):
     padding: Padding = "zero"
     dilation: int = 1
     groups: int = 1
-    init: Literal["torch", "kaiming", "zeros"] = "torch"
+    initializer: Literal["torch", "kaiming", "zeros"] = "torch"
 
     @nn.compact
     def __call__(self, x: chex.Array) -> chex.Array:
@@ -202,7 +203,7 @@ class Conv(nn.Module):
             "torch": (uniform_fan_in(k * k * fan), uniform_fan_in(k * k * fan)),
             "kaiming": (nn.initializers.normal(math.sqrt(2.0 / (k * k * fan))), nn.initializers.zeros),
             "zeros": (nn.initializers.zeros, nn.initializers.zeros),
-        }[self.init]
+        }[self.initializer]
         kernel = self.param("kernel", kernel_init, (k, k, fan, self.features))
         bias = self.param("bias", bias_init, (self.features,))
         return conv2d(

@@ -1,0 +1,105 @@
+"""Convolution against XLA's own and against a loop, with the gradient inside and outside of scans."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdyn.ops import conv
+
+
+def reference(x, kernel, stride, padding, dilation, groups):
+    """XLA's convolution on an image padded by hand."""
+    reach = 0 if padding == "valid" else dilation * (kernel.shape[0] // 2)
+    x = jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect" if padding == "reflect" else "constant")
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        "VALID",
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "dilation", "groups"),
+    [
+        (3, 1, "zero", 1, 1),
+        (3, 1, "reflect", 1, 1),
+        (3, 2, "zero", 1, 1),
+        (3, 2, "reflect", 1, 2),
+        (3, 1, "zero", 4, 1),
+        (3, 1, "reflect", 2, 1),
+        (7, 1, "valid", 1, 1),
+        (1, 1, "zero", 1, 4),
+        (4, 2, "valid", 1, 1),
+    ],
+)
+def test_values_and_gradients_equal_xla(random, size, stride, padding, dilation, groups):
+    x = jnp.asarray(random.randn(2, 25, 22, 4), jnp.float32)
+    kernel = jnp.asarray(random.randn(size, size, 4 // groups, 8), jnp.float32)
+
+    def ours(x, kernel):
+        return conv.conv2d(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+    expected, pull_expected = jax.vjp(lambda x, k: reference(x, k, stride, padding, dilation, groups), x, kernel)
+    got, pull = jax.vjp(ours, x, kernel)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    seed = jnp.asarray(random.randn(*expected.shape), jnp.float32)
+    for gradient, wanted in zip(pull(seed), pull_expected(seed), strict=True):
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-3, atol=2e-3)
+    with conv.analysed():
+        np.testing.assert_allclose(jax.jit(ours)(x, kernel), expected, atol=1e-4)
+
+
+def test_every_forward_form_agrees_with_a_loop(random):
+    kernel = random.randn(3, 3, 2, 3).astype(np.float32)
+    for height, width in ((1, 1), (2, 5), (21, 23)):  # edge repeated, small form, form that is cropped
+        x = random.randn(1, height, width, 2).astype(np.float32)
+        modes = [{"mode": "reflect"} if side > 1 else {"mode": "edge"} for side in (height, width)]
+        padded = np.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)), **modes[0])
+        padded = np.pad(padded, ((0, 0), (0, 0), (1, 1), (0, 0)), **modes[1])
+        expected = np.zeros((1, height, width, 3), np.float32)
+        for i in range(height):
+            for j in range(width):
+                expected[0, i, j] = np.einsum("ijc,ijco->o", padded[0, i : i + 3, j : j + 3], kernel)
+        np.testing.assert_allclose(conv.conv2d(jnp.asarray(x), kernel, padding="reflect"), expected, atol=1e-4)
+
+
+def test_gradient_through_a_scan_equals_the_unrolled_one(random):
+    x = jnp.asarray(random.randn(1, 9, 9, 4), jnp.float32)
+    kernels = jnp.asarray(random.randn(3, 3, 3, 4, 4) * 0.2, jnp.float32)
+
+    def scanned(kernels):
+        y, _ = jax.lax.scan(lambda y, k: (jnp.tanh(conv.conv2d(y, k, padding="reflect")), None), x, kernels)
+        return (y**2).sum()
+
+    def unrolled(kernels):
+        y = x
+        for kernel in kernels:
+            y = jnp.tanh(conv.conv2d(y, kernel, padding="reflect"))
+        return (y**2).sum()
+
+    np.testing.assert_allclose(jax.grad(scanned)(kernels), jax.grad(unrolled)(kernels), rtol=1e-4, atol=1e-5)
+
+
+def test_default_initialisation_is_pytorchs(random):
+    x = jnp.asarray(random.randn(1, 8, 8, 16), jnp.float32)
+    params = conv.Conv(32, groups=2).init(jax.random.key(0), x)["params"]
+    bound = 1 / np.sqrt(9 * 8)
+    assert params["kernel"].shape == (3, 3, 8, 32)
+    for leaf in jax.tree.leaves(params):
+        assert 0.9 * bound < np.abs(leaf).max() <= bound
+    assert not jax.tree.leaves(conv.Conv(4, initializer="kaiming").init(jax.random.key(0), x)["params"]["bias"])[0].any()
+
+
+def test_errors_name_value_and_remedy():
+    x, kernel = jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 2, 4))
+    with pytest.raises(ValueError, match=r"x \(shape \(1, 4, 4, 3\)\) must be \[B, H, W, 2\]"):
+        conv.conv2d(x, kernel)
+    with pytest.raises(ValueError, match="divisible by groups"):
+        conv.conv2d(jnp.zeros((1, 4, 4, 6)), kernel[..., :2], groups=3)
+    with pytest.raises(ValueError, match="padding"):
+        conv.conv2d(jnp.zeros((1, 4, 4, 2)), kernel, padding="same")
