@@ -90,12 +90,11 @@ def _dense_cain(num_feat: int, num_group: int, num_block: int, reduction: int, h
     image = _spec(1, height, width, 3)
     params = shapes(static, _spec(1, 8, 8, 3), _spec(1, 8, 8, 3))["params"]
     features = _spec(1, height // cain.SHUFFLE, width // cain.SHUFFLE, num_feat)
-    group = jax.eval_shape(lambda body: cain.group_of(body, 0), params["body"])
     return Cost(
         (
             measure("mean", lambda a, b: (cain.subtract_mean(a), cain.subtract_mean(b)), image, image),
             measure("head", cain.head, params["head"], image, image),
-            measure("residual group", cain.residual_group, group, features, times=num_group),
+            measure("residual group", _first_group, params["body"], features, times=num_group),
             measure(
                 "tail", lambda p, first, x: cain.to_image(cain.tail(p, first + x)), params["tail"], features, features
             ),
@@ -155,9 +154,8 @@ def cain_sd_stages(model: cain_sd.CainSD, height: int, width: int) -> dict[str, 
             return cain_sd.compute_patches(p, upscale, x, scale, lambda features: features)
 
         stages[f"ends {scale}"] = measure(f"ends at scale 1/{scale}", ends, params["cain"], stack, frame, frame, field)
-        group = jax.eval_shape(lambda body: cain.group_of(body, 0), params["cain"]["body"])
         features = _spec(1, *sides, model.num_feat)
-        stages[f"group {scale}"] = measure(f"residual group at scale 1/{scale}", cain.residual_group, group, features)
+        stages[f"group {scale}"] = measure(f"residual group at scale 1/{scale}", _first_group, params["cain"]["body"], features)
         if scale > 1 and not model.is_aligned:
             network = models.build("carn_m")
             upscale = lambda p, image, n=network, s=scale: n.apply({"params": p}, image, s)[0]  # noqa: E731
@@ -265,6 +263,10 @@ def describe(name: str, width: int, height: int) -> dict:
 def shapes(model: nn.Module, *arguments) -> chex.ArrayTree:
     """The shapes of a network's variables, without computing them."""
     return jax.eval_shape(lambda *a: model.init(jax.random.key(0), *a), *arguments)
+
+
+def _first_group(body: chex.ArrayTree, x: chex.Array) -> chex.Array:
+    return cain.residual_group(body, 0, x)
 
 
 def _spec(*shape: int) -> jax.ShapeDtypeStruct:

@@ -280,7 +280,7 @@ def _part(model, params, name, kind):
 def _to_exit(body, level, first):
     features = first
     for turn in range(level):
-        features = cain.residual_group(cain.group_of(body, turn), features)
+        features = cain.residual_group(body, turn, features)
     return features
 
 

@@ -110,7 +110,7 @@ def at_scale(params, stack, scale: int, num_group: int) -> list:
     def to_exit(level, first):
         features = first
         for turn in range(level):
-            features = cain.residual_group(cain.group_of(params["body"], turn), features)
+            features = cain.residual_group(params["body"], turn, features)
         return features
 
     return [

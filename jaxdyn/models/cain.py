@@ -40,21 +40,30 @@ def head(params: chex.ArrayTree, image0: chex.Array, image1: chex.Array, extra: 
     return conv.conv2d(jnp.concatenate(maps, axis=-1), params["kernel"], params["bias"])
 
 
-def residual_group(params: chex.ArrayTree, x: chex.Array) -> chex.Array:
+def residual_group(body: chex.ArrayTree, index: int | chex.Array, x: chex.Array) -> chex.Array:
     """R residual channel attention blocks, a convolution, and the way around: x -> x + conv(blocks(x)), [N, h, w, F].
 
     Args:
-      params: one group of the stack: the blocks' `conv1`, `conv2`, `squeeze`, `excite` [R, ...], and `conv`.
+      body: all groups: the blocks' `conv1`, `conv2`, `squeeze`, `excite` [G, R, ...], and `conv` [G, ...].
+      index: which group, 0 to G - 1; it may be known at run time only.
+      x: [N, h, w, F].
     """
-    blocks = {name: params[name] for name in ("conv1", "conv2", "squeeze", "excite")}
-    num_block = params["conv1"]["bias"].shape[0]
+    blocks = {name: body[name] for name in ("conv1", "conv2", "squeeze", "excite")}
+    num_block = body["conv1"]["bias"].shape[1]
+    y = x
     if conv.is_analysed():  # a loop's body is counted once
-        y = x
         for r in range(num_block):
-            y = attention_block(jax.tree.map(lambda leaf, r=r: leaf[r], blocks), y)
-    else:
-        y, _ = lax.scan(lambda y, block: (attention_block(block, y), None), x, blocks)
-    return x + conv.conv2d(y, params["conv"]["kernel"], params["conv"]["bias"], padding="reflect")
+            y = attention_block(jax.tree.map(lambda leaf, r=r: leaf[index, r], blocks), y)
+    elif isinstance(index, int):  # a scan over slices, whose gradient is one slice a block
+        y, _ = lax.scan(lambda y, block: (attention_block(block, y), None), y, jax.tree.map(lambda leaf: leaf[index], blocks))
+    else:  # one block is copied out at a time: a whole group is 34 MB
+
+        def one_block(r, y):
+            return attention_block(jax.tree.map(lambda leaf: _at(leaf, index, r), blocks), y)
+
+        y = lax.fori_loop(0, num_block, one_block, y)
+    last = jax.tree.map(lambda leaf: leaf[index] if isinstance(index, int) else _at(leaf, index), body["conv"])
+    return x + conv.conv2d(y, last["kernel"], last["bias"], padding="reflect")
 
 
 def attention_block(params: chex.ArrayTree, x: chex.Array) -> chex.Array:
@@ -78,11 +87,11 @@ def to_image(cells: chex.Array) -> chex.Array:
     return shuffle.pixel_shuffle(cells, SHUFFLE)
 
 
-def group_of(body: chex.ArrayTree, index: int | chex.Array) -> chex.ArrayTree:
-    """The parameters of group `index` (0 to G - 1) out of the stack; the index may be known at run time only."""
-    if isinstance(index, int):
-        return jax.tree.map(lambda leaf: leaf[index], body)
-    return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), body)
+def _at(leaf: chex.Array, *indices: int | chex.Array) -> chex.Array:
+    """leaf[indices], copying nothing else."""
+    size = (*[1] * len(indices), *leaf.shape[len(indices) :])
+    start = (*indices, *[0] * (leaf.ndim - len(indices)))
+    return lax.dynamic_slice(leaf, start, size).reshape(leaf.shape[len(indices) :])
 
 
 class CAIN(nn.Module):
@@ -136,7 +145,7 @@ class CAIN(nn.Module):
         first = features = head(self.head, image0, image1)  # [B, h, w, F]
         groups, exits = [], []
         for g in range(self.num_group):
-            features = residual_group(group_of(self.body, g), features)
+            features = residual_group(self.body, g, features)
             groups.append(features)
             image = to_image(tail(self.tail, first + features))  # [B, H', W', 3]
             exits.append(image[:, top : top + height, left : left + width] + (mean0 + mean1) / 2)

@@ -230,7 +230,7 @@ class CainSD(nn.Module):
         first = features = cain.head(params["head"], *prepared.inputs)
         outputs = [fusion.exit0(stack)]  # the mean of the first two pictures in both layouts
         for turn in range(self.num_group):
-            features = cain.residual_group(cain.group_of(params["body"], turn), features)
+            features = cain.residual_group(params["body"], turn, features)
             outputs.append(_finish(params, stack, prepared, first + features, 1, self._upscale()))
         return outputs
 
@@ -254,7 +254,7 @@ class CainSD(nn.Module):
         compute = functools.partial(compute_patches, params, self._upscale())
 
         def step(turn, x):
-            return cain.residual_group(cain.group_of(params["body"], turn), x)
+            return cain.residual_group(params["body"], turn, x)
 
         if execution == "masked":
             stack = _flat(patches.split(self.sources(frame0, frame1, moved), grid))  # [N, P_h, P_w, S]

@@ -82,7 +82,7 @@ def naive(model, variables, route):
 
             def groups(features, depth=depth):
                 for g in range(depth):
-                    features = cain_sd.cain.residual_group(cain_sd.cain.group_of(bound.cain.body, g), features)
+                    features = cain_sd.cain.residual_group(bound.cain.body, g, features)
                 return features
 
             params = bound.cain.parameters()
