@@ -1,7 +1,9 @@
 """Times dense, masked and packed execution against each other: `python -m eval.bench interpolate`.
 
-Everything is timed in one run, interleaved, and medians are compared, because machines are noisy. The dense network is the static one
-of the same widths on the whole frame, jitted by itself. A Route at a share of its FLOPs is made by hand (`route_at_share`); motion,
+Everything is timed in one run, interleaved, and medians are compared, because machines are noisy. The dense network
+is the static one
+of the same widths on the whole frame, jitted by itself. A Route at a share of its FLOPs is made by hand
+(`route_at_share`); motion,
 finders, CARN-M and merging run all the same and count.
 
     e = (dense time / packed time) / (dense FLOPs / executed FLOPs)
@@ -25,14 +27,18 @@ from absl import app, flags
 
 from jaxdyn import flops, models
 from jaxdyn.models.cain_sd import CainSD
-from jaxdyn.types import SCALES, Cost, Route
+from jaxdyn.types import Cost, Route
 
 LADDER = ((2, 1), (2, 3), (2, 5), (1, 1), (1, 3), (1, 5), (0, 1), (0, 2), (0, 3), (0, 4), (0, 5))
 """(scale, depth), from the cheapest to the dearest: what patches of rising difficulty get."""
 
 _SIZE = flags.DEFINE_string("size", "1280x720", "WIDTHxHEIGHT of the frames, in pixels.")
-_SHARES = flags.DEFINE_list("shares", ["0.75", "0.5", "0.3"], "Shares of the dense FLOPs at which packed execution is timed.")
-_ROUTES = flags.DEFINE_list("routes", ["mixed", "depth"], "How Routes reach a share: 'mixed' scales and depths, or 'depth' alone.")
+_SHARES = flags.DEFINE_list(
+    "shares", ["0.75", "0.5", "0.3"], "Shares of the dense FLOPs at which packed execution is timed."
+)
+_ROUTES = flags.DEFINE_list(
+    "routes", ["mixed", "depth"], "How Routes reach a share: 'mixed' scales and depths, or 'depth' alone."
+)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Interleaved rounds; medians are printed.")
 _CHUNKS = flags.DEFINE_list("chunks", None, "Patches side by side at scale 1, 1/2 and 1/4; default the network's.")
 _FEATURES = flags.DEFINE_integer("num_feat", 192, "Features of CAIN.")
@@ -58,7 +64,8 @@ class Row:
 def route_at_share(model: CainSD, height: int, width: int, share: float, is_mixed: bool) -> Route:
     """A Route whose nominal cost is as near to a share of the dense FLOPs as the grid allows.
 
-    Patches get a difficulty, evenly spread over them in a fixed random order; one threshold, found by bisection, turns it into steps of
+    Patches get a difficulty, evenly spread over them in a fixed random order; one threshold, found by bisection,
+    turns it into steps of
     `LADDER` (`is_mixed`) or into depths at full scale.
     """
     dense = flops.dense_cain(model, height, width)
@@ -81,7 +88,8 @@ def route_at_share(model: CainSD, height: int, width: int, share: float, is_mixe
 
 
 def time_interleaved(calls: Sequence[Callable[[], object]], rounds: int) -> tuple[list[float], list[float]]:
-    """Median seconds of each call over `rounds` rounds in turn, and the seconds of the first call of each (compilation)."""
+    """Median seconds of each call over `rounds` rounds in turn, and the seconds of the first call of each
+    (compilation)."""
     first = []
     for call in calls:
         start = time.perf_counter()
@@ -150,7 +158,16 @@ def interpolate(
         share, speedup = cost.share(dense_cost), seconds[0] / spent
         efficiency = speedup * share if len(rows) else None
         rows.append(
-            Row(name, spent, cost.flops / 1e9, share, speedup, efficiency, cost.flops / spent / 1e9, max(begun - spent, 0.0))
+            Row(
+                name,
+                spent,
+                cost.flops / 1e9,
+                share,
+                speedup,
+                efficiency,
+                cost.flops / spent / 1e9,
+                max(begun - spent, 0.0),
+            )
         )
     return rows
 
@@ -182,9 +199,10 @@ def main(argv: Sequence[str]) -> None:
         width, height, [float(s) for s in _SHARES.value], _ROUTES.value, _ROUNDS.value, _MASKED.value, **overrides
     )
     device = jax.devices()[0]
-    print(f"{width}x{height}, {device.device_kind or device.platform}, {platform.machine()}, JAX {metadata.version('jax')}, "
-          f"patches of {'x'.join(str(SCALES[i]) for i in range(3))} scales, chunks {overrides.get('chunks', CainSD.chunks)}, "
-          f"medians of {_ROUNDS.value} interleaved rounds")
+    print(
+        f"{width}x{height}, {device.device_kind} on {platform.machine()}, JAX {metadata.version('jax')}, "
+        f"chunks {overrides.get('chunks', CainSD.chunks)}, medians of {_ROUNDS.value} interleaved rounds"
+    )
     print(table(rows))
     if _JSON.value:
         with open(_JSON.value, "w") as file:

@@ -1,11 +1,15 @@
 """What computation costs: stages by XLA's own analysis, Routes by the stages they execute.
 
-A stage (one patch through one residual group, say) is traced by itself, outside of loops and conditionals, as the papers count:
-padding written out, groups split. XLA's analysis of it, lowered for a CPU on whatever machine this is, gives FLOPs: a multiply-add is
-two, and the few elementwise operations stand with them. Multiply-adds alone come from the shapes of convolutions and matrix
+A stage (one patch through one residual group, say) is traced by itself, outside of loops and conditionals, as the
+papers count:
+padding written out, groups split. XLA's analysis of it, lowered for a CPU on whatever machine this is, gives FLOPs: a
+multiply-add is
+two, and the few elementwise operations stand with them. Multiply-adds alone come from the shapes of convolutions and
+matrix
 products. The cost of a Route is then a sum over stages of (times executed) x (cost), linear by construction.
 
-"Nominal" counts what a Route asks for; "executed" counts what packed execution runs, which fills its last chunk and takes a chunk as
+"Nominal" counts what a Route asks for; "executed" counts what packed execution runs, which fills its last chunk and
+takes a chunk as
 deep as its deepest patch. With one patch a chunk they are equal.
 """
 
@@ -26,7 +30,8 @@ from jaxdyn.ops import conv, patches
 from jaxdyn.types import SCALES, Cost, Route, Stage
 
 MEAN_SHIFT = 2 * (3 * 3 + 3)
-"""CARN-M's two mean shifts are layers in the published file and constants here; its parameters are counted as published."""
+"""CARN-M's two mean shifts are layers in the published file and constants here; its parameters are counted as
+published."""
 
 
 def measure(name: str, function: Callable, *arguments, times: float = 1) -> Stage:
@@ -79,7 +84,8 @@ def count_multiply_adds(jaxpr: core.Jaxpr) -> int:
 
 
 def dense_cain(model: cain.CAIN | cain_sd.CainSD, height: int, width: int) -> Cost:
-    """The static network of the model's widths on a whole frame, padded to multiples of 128 as published. No flow, no finders."""
+    """The static network of the model's widths on a whole frame, padded to multiples of 128 as published. No flow, no
+    finders."""
     return _dense_cain(model.num_feat, model.num_group, model.num_block, model.reduction, height, width)
 
 
@@ -109,7 +115,8 @@ def _dense_cain(num_feat: int, num_group: int, num_block: int, reduction: int, h
 def cain_sd_stages(model: cain_sd.CainSD, height: int, width: int) -> dict[str, Stage]:
     """The cost of each part of CAIN-SD on one frame: the router's once, the others for one patch.
 
-    Keys: "flow" (both directions), "finders", "alignment", "merge"; for each scale s "ends s" (scaling, head, tail), "group s" and, where
+    Keys: "flow" (both directions), "finders", "alignment", "merge"; for each scale s "ends s" (scaling, head, tail),
+    "group s" and, where
     CARN-M brings patches back, "carn_m s". Parts that a configuration lacks are absent.
     """
     grid = model.grid(height, width)
@@ -151,11 +158,13 @@ def cain_sd_stages(model: cain_sd.CainSD, height: int, width: int) -> dict[str, 
                 x = fusion.sources_at(a, b, moved, jnp.zeros((1, 2), jnp.int32), grid.patch)
             enlarge = lambda image, factor: jnp.repeat(jnp.repeat(image, factor, 1), factor, 2)  # noqa: E731
             upscale = None if model.is_aligned else enlarge
-            return cain_sd.compute_patches(p, upscale, x, scale, lambda features: features)
+            return cain_sd.compute_patches(p, upscale, x, scale, lambda unchanged: unchanged)
 
         stages[f"ends {scale}"] = measure(f"ends at scale 1/{scale}", ends, params["cain"], stack, frame, frame, field)
         features = _spec(1, *sides, model.num_feat)
-        stages[f"group {scale}"] = measure(f"residual group at scale 1/{scale}", _first_group, params["cain"]["body"], features)
+        stages[f"group {scale}"] = measure(
+            f"residual group at scale 1/{scale}", _first_group, params["cain"]["body"], features
+        )
         if scale > 1 and not model.is_aligned:
             network = models.build("carn_m")
             upscale = lambda p, image, n=network, s=scale: n.apply({"params": p}, image, s)[0]  # noqa: E731
@@ -194,7 +203,9 @@ def masked_cost(model: cain_sd.CainSD, height: int, width: int) -> Cost:
     stages = cain_sd_stages(model, height, width)
     num_patch = math.prod(model.grid(height, width).shape)
     once = ("flow", "finders", "alignment", "merge")
-    turns = {name: num_patch * (model.num_group if name.startswith("group") else 1) for name in stages if name not in once}
+    turns = {
+        name: num_patch * (model.num_group if name.startswith("group") else 1) for name in stages if name not in once
+    }
     return Cost(tuple(_times(stage, turns.get(name, 1)) for name, stage in stages.items()))
 
 
@@ -217,11 +228,13 @@ def describe(name: str, width: int, height: int) -> dict:
     """One network's cost on one frame, as `jaxdyn flops --json` prints it.
 
     Args:
-      name: "cain", "cain_sd" (every patch at scale 1 to the last exit), "carn_m" (x2 of an input of this size) or "pwcnet" (one flow).
+      name: "cain", "cain_sd" (every patch at scale 1 to the last exit), "carn_m" (x2 of an input of this size) or
+        "pwcnet" (one flow).
       width, height: of the input, in pixels.
 
     Returns:
-      model, size [W, H], flops, multiply_adds, parameters, stages [{name, flops, multiply_adds, times}]; the cost of a stage is of one
+      model, size [W, H], flops, multiply_adds, parameters, stages [{name, flops, multiply_adds, times}]; the cost of
+      a stage is of one
       execution.
 
     Raises:

@@ -1,6 +1,6 @@
 """A network ready to make middle frames: host arrays in, host arrays out, one compilation for each frame size.
 
-    frames -> motion (host, or the network's own) -> Route -> routed compute -> frame, with the Route and what it cost
+frames -> motion (host, or the network's own) -> Route -> routed compute -> frame, with the Route and what it cost
 """
 
 import dataclasses
@@ -19,7 +19,8 @@ from jaxdyn.models.cain_sd import CainSD
 from jaxdyn.types import SCALES, Cost, Route
 
 ALIGN_EDGE = 384
-"""Short side of the images that DIS sees where frames are aligned, in pixels: finer motion is cheap, the finders take it reduced."""
+"""Short side of the images that DIS sees where frames are aligned, in pixels: finer motion is cheap, the finders take
+it reduced."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Interpolator:
 
     Args:
       model, variables: as `jaxdyn.load` gives them.
-      execution: "packed" computes what the Route selects, "masked" everything and selects, "dense" takes the whole frame through the
+      execution: "packed" computes what the Route selects, "masked" everything and selects, "dense" takes the whole
+        frame through the
         deepest exit at full scale, whatever the finders say.
       device: where to compute; None: JAX's default.
 
@@ -93,7 +95,9 @@ class Interpolator:
             return _static(self.model, self.variables, frame0, frame1), None
         if self.execution == "dense":
             model = whole_frame(self.model, *frame0.shape[1:3])
-            return _dynamic(model, "packed", self.variables, frame0, frame1, given, full_route(model, 1, *frame0.shape[1:3]))
+            return _dynamic(
+                model, "packed", self.variables, frame0, frame1, given, full_route(model, 1, *frame0.shape[1:3])
+            )
         return _dynamic(self.model, self.execution, self.variables, frame0, frame1, given, None)
 
     def _cost(self, route: Route | None, height: int, width: int) -> Cost:

@@ -1,6 +1,7 @@
 """Weights as files: the ones that come with the package, and the user's own.
 
-A weights file is safetensors: every array of `variables["params"]` under its path ("cain/head/kernel"), and in the metadata one JSON
+A weights file is safetensors: every array of `variables["params"]` under its path ("cain/head/kernel"), and in the
+metadata one JSON
 object with the network's name, its fields (what `models.build` takes) and a card: data, licence, command, scores.
 """
 
@@ -40,7 +41,8 @@ def load(name: str | os.PathLike) -> tuple[nn.Module, dict]:
       name: of weights that come with the package ("cain_sd"), or the path of a weights file.
 
     Raises:
-      UserError: no such weights, a file of another kind, arrays that do not fit the network, values that are not finite.
+      UserError: no such weights, a file of another kind, arrays that do not fit the network, values that are not
+        finite.
     """
     path = shipped().get(str(name), pathlib.Path(name))
     content = read_metadata(path)
@@ -65,7 +67,9 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
         with safe_open(path, framework="numpy") as file:
             content = json.loads((file.metadata() or {}).get("jaxdyn", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: not a weights file ({error}); `jaxdyn convert` makes one of a PyTorch checkpoint.") from error
+        raise UserError(
+            f"{path}: not a weights file ({error}); `jaxdyn convert` makes one of a PyTorch checkpoint."
+        ) from error
     if content.get("format") != FORMAT:
         raise UserError(f"{path}: safetensors, but not written by jaxdyn; run it through `jaxdyn convert` first.")
     return content
@@ -96,7 +100,9 @@ def save(
     for key, leaf in flatten_dict(dict(variables["params"]), sep="/").items():
         arrays[key] = np.ascontiguousarray(np.asarray(leaf).astype(dtype))
         if not np.isfinite(arrays[key]).all():
-            raise ValueError(f"{key} is not finite as {np.dtype(dtype)}; store it as float32, or look at the training log")
+            raise ValueError(
+                f"{key} is not finite as {np.dtype(dtype)}; store it as float32, or look at the training log"
+            )
     content = {"format": FORMAT, "network": _name_of(model), "fields": _fields(model), "card": dict(card)}
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
@@ -117,7 +123,9 @@ def check(path: pathlib.Path, model: nn.Module, arrays: Mapping[str, np.ndarray]
             raise UserError(f"{path}: {problem} {sorted(keys)[0]} ({len(keys)} such); it was made for another network.")
     for key, shape in wanted.items():
         if arrays[key].shape != shape:
-            raise UserError(f"{path}: {key} has shape {arrays[key].shape}, the network needs {shape}; convert it again.")
+            raise UserError(
+                f"{path}: {key} has shape {arrays[key].shape}, the network needs {shape}; convert it again."
+            )
         if not np.isfinite(arrays[key]).all():
             raise UserError(f"{path}: {key} holds NaN or infinity; use another file.")
 
@@ -136,7 +144,9 @@ def _name_of(model: nn.Module) -> str:
     for name, kind in models.modules().items():
         if type(model) is kind:
             return name
-    raise ValueError(f"{type(model).__name__} is not one of the networks of models.build: {', '.join(models.modules())}")
+    raise ValueError(
+        f"{type(model).__name__} is not one of the networks of models.build: {', '.join(models.modules())}"
+    )
 
 
 def _fields(model: nn.Module) -> dict[str, Any]:

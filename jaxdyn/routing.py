@@ -3,10 +3,12 @@
 A decision is a value: `sample` turns logits into one, `masked` and `packed` carry it out and agree to rounding.
 
 - `masked` computes every path for every item and lets masks select: differentiable, and the reference.
-- `packed` computes what was selected and nothing else: items sorted by how far they go, chunks of a fixed size, loops whose number
+- `packed` computes what was selected and nothing else: items sorted by how far they go, chunks of a fixed size, loops
+  whose number
   of turns is known at run time only. One compilation serves every decision.
 
-Both speak of items that go to a level: level 0 means untouched, level l means `step` was applied l times after `start`, and `finish`
+Both speak of items that go to a level: level 0 means untouched, level l means `step` was applied l times after
+`start`, and `finish`
 turns the state reached into the output. For CAIN an item is a patch, a step a residual group, the level its exit.
 
 Axes: N items, K choices, L highest level, c items of a chunk.
@@ -26,7 +28,8 @@ Step = Callable[[chex.Array, chex.ArrayTree], chex.ArrayTree]
 def sample(logits: chex.Array, key: chex.PRNGKey | None = None, temperature: float = 1.0) -> chex.Array:
     """One choice each, as a one-hot mask that has the gradient of a softmax (Eq. 6 and 7, CAIN-SD; Jang et al. 2017).
 
-    Forward `one_hot(argmax_k [g_k + log pi_k])` (Eq. 6), backward `softmax((log pi + g) / temperature)` (Eq. 7): straight-through.
+    Forward `one_hot(argmax_k [g_k + log pi_k])` (Eq. 6), backward `softmax((log pi + g) / temperature)` (Eq. 7):
+    straight-through.
 
     Args:
       logits: [..., K], unnormalised log pi.
@@ -98,7 +101,8 @@ def packed(
     """Compute items of level 1 and above, chunk by chunk, the furthest first, and put them in their places.
 
     Args:
-      run: (items [c, ...], levels [c]) -> [c, ...]; usually built on `run_levels`. The last chunk is filled up with items of level 0, whose
+      run: (items [c, ...], levels [c]) -> [c, ...]; usually built on `run_levels`. The last chunk is filled up with
+        items of level 0, whose
         results are dropped.
       items: tree of [N, ...].
       levels: [N] int32.
@@ -142,7 +146,8 @@ def executed_levels(levels: chex.Array, chunk: int, num_level: int) -> chex.Arra
       num_level: L.
 
     Returns:
-      [L + 1] int32: item-executions of `run` itself, then of step 0 to L - 1. With c = 1: how many levels are > 0, > 0, > 1, ...
+      [L + 1] int32: item-executions of `run` itself, then of step 0 to L - 1. With c = 1: how many levels are > 0, >
+      0, > 1, ...
     """
     chunk = min(chunk, levels.shape[0])
     furthest = -jnp.sort(-levels)[::chunk]  # deepest level of each chunk, as `packed` sorts them

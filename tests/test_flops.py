@@ -60,7 +60,16 @@ def test_a_scan_counts_every_turn_and_a_while_loop_is_refused():
 def model() -> CainSD:
     """A small network with exit 0."""
     return models.build(
-        "cain_sd", num_feat=8, num_group=3, num_block=1, reduction=4, patch=32, stride=24, motion="dis", is_aligned=True, has_exit0=True
+        "cain_sd",
+        num_feat=8,
+        num_group=3,
+        num_block=1,
+        reduction=4,
+        patch=32,
+        stride=24,
+        motion="dis",
+        is_aligned=True,
+        has_exit0=True,
     )
 
 

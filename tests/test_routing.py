@@ -1,6 +1,7 @@
 """Routing with toy steps whose answer is known.
 
-The scenario: five items hold the number 1. Step 0 doubles, step 1 adds ten, step 2 squares. An item of level 0 stays 1, level 1 gives 2,
+The scenario: five items hold the number 1. Step 0 doubles, step 1 adds ten, step 2 squares. An item of level 0 stays
+1, level 1 gives 2,
 level 2 gives 12, level 3 gives 144.
 """
 

@@ -1,4 +1,5 @@
-"""Networks, one a file. Every one is applied as `model.apply(variables, ...) -> (output, aux)`, aux holding named intermediates."""
+"""Networks, one a file. Every one is applied as `model.apply(variables, ...) -> (output, aux)`, aux holding named
+intermediates."""
 
 from flax import linen as nn
 

@@ -1,10 +1,14 @@
-"""CAIN, "Channel Attention Is All You Need for Video Frame Interpolation" (AAAI 2020), with an exit after every residual group.
+"""CAIN, "Channel Attention Is All You Need for Video Frame Interpolation" (AAAI 2020), with an exit after every
+residual group.
 
-The network is written twice over the same parameters: as pure functions of parameters (`head`, `residual_group`, `tail`), of
-which routed execution is built, and as the Linen module `CAIN`, the published static network. Groups and blocks are stacked
+The network is written twice over the same parameters: as pure functions of parameters (`head`, `residual_group`,
+`tail`), of
+which routed execution is built, and as the Linen module `CAIN`, the published static network. Groups and blocks are
+stacked
 along leading axes, so that a group can be chosen by a number that is known only at run time.
 
-Axes: N images or patches, h, w sides of the feature map (1/8 of the image's), F features, G groups, R blocks of a group.
+Axes: N images or patches, h, w sides of the feature map (1/8 of the image's), F features, G groups, R blocks of a
+group.
 """
 
 import math
@@ -55,7 +59,9 @@ def residual_group(body: chex.ArrayTree, index: int | chex.Array, x: chex.Array)
         for r in range(num_block):
             y = attention_block(jax.tree.map(lambda leaf, r=r: leaf[index, r], blocks), y)
     elif isinstance(index, int):  # a scan over slices, whose gradient is one slice a block
-        y, _ = lax.scan(lambda y, block: (attention_block(block, y), None), y, jax.tree.map(lambda leaf: leaf[index], blocks))
+        y, _ = lax.scan(
+            lambda y, block: (attention_block(block, y), None), y, jax.tree.map(lambda leaf: leaf[index], blocks)
+        )
     else:  # one block is copied out at a time: a whole group is 34 MB
 
         def one_block(r, y):
@@ -67,7 +73,8 @@ def residual_group(body: chex.ArrayTree, index: int | chex.Array, x: chex.Array)
 
 
 def attention_block(params: chex.ArrayTree, x: chex.Array) -> chex.Array:
-    """RCAB: x + a(y) y with y = conv(leaky(conv(x))), a = sigmoid(W2 relu(W1 mean(y))). [N, h, w, F]; the mean is of each image."""
+    """RCAB: x + a(y) y with y = conv(leaky(conv(x))), a = sigmoid(W2 relu(W1 mean(y))). [N, h, w, F]; the mean is of
+    each image."""
     y = conv.conv2d(x, params["conv1"]["kernel"], params["conv1"]["bias"], padding="reflect")
     y = nn.leaky_relu(y, LEAK)
     y = conv.conv2d(y, params["conv2"]["kernel"], params["conv2"]["bias"], padding="reflect")
@@ -97,10 +104,12 @@ def _at(leaf: chex.Array, *indices: int | chex.Array) -> chex.Array:
 class CAIN(nn.Module):
     """The published network: `(frame0, frame1) -> (frame, aux)`.
 
-    Frames are [B, H, W, 3] in [0, 1]; each frame's mean is subtracted, both are padded by reflection to multiples of 128, and the
+    Frames are [B, H, W, 3] in [0, 1]; each frame's mean is subtracted, both are padded by reflection to multiples of
+    128, and the
     mean of the two means is added to the output, which is not clamped.
 
-    Parameters (42,780,432 by default): `head`, `tail` {kernel, bias}, and `body`, stacked over groups: `conv1`, `conv2` [G, R, ...],
+    Parameters (42,780,432 by default): `head`, `tail` {kernel, bias}, and `body`, stacked over groups: `conv1`,
+    `conv2` [G, R, ...],
     `squeeze`, `excite` [G, R, ...], `conv` [G, ...].
 
     Attributes:

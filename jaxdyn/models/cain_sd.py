@@ -1,16 +1,23 @@
-"""CAIN-SD, "Motion-Aware Dynamic Architecture for Efficient Frame Interpolation": each patch gets the scale and the depth that its motion asks for.
+"""CAIN-SD, "Motion-Aware Dynamic Architecture for Efficient Frame Interpolation": each patch gets the scale and the
+depth that its motion asks for.
 
-    frames -> router's images -> motion -> SD-finder -> Route -> patches -> CAIN at 1 / s, to exit d -> CARN-M x s -> merge -> frame
+    frames -> router's images -> motion -> SD-finder -> Route -> patches -> CAIN at 1 / s, to exit d -> CARN-M x s ->
+    merge -> frame
 
-The Route is a value: `find` makes it, `masked` or `packed` execution (see `jaxdyn.routing`) consumes it, and both give the same picture.
+The Route is a value: `find` makes it, `masked` or `packed` execution (see `jaxdyn.routing`) consumes it, and both
+give the same picture.
 
 Beyond the paper, all off by default and marked `Differs:`, are options that the shipped weights use:
 
-- `is_aligned`: the motion that the router already paid for warps both frames to the middle first; CAIN then predicts how to blend
-  what was warped and what to add (`jaxdyn.models.fusion`). That correction is what a reduced scale computes small and an
-  interpolation brings back to size: the pictures themselves stay at full size, and no super-resolution network is needed.
+- `is_aligned`: the motion that the router already paid for warps both frames to the middle first; CAIN then predicts
+  how to blend
+  what was warped and what to add (`jaxdyn.models.fusion`). That correction is what a reduced scale computes small and
+  an
+  interpolation brings back to size: the pictures themselves stay at full size, and no super-resolution network is
+  needed.
 - `has_exit0`: a patch may take no residual group at all; its output is the mean of its two (aligned) frames.
-- `motion`: "pwcnet" is the paper's; "dis" takes motion that the host computed (`jaxdyn.motion.dis`); "difference" lets ScaleNet see
+- `motion`: "pwcnet" is the paper's; "dis" takes motion that the host computed (`jaxdyn.motion.dis`); "difference"
+  lets ScaleNet see
   the difference of the frames in place of motion, the paper's cheap alternative.
 
 Axes: B, H, W frames; h, w the router's images; n_h, n_w grid of patches, N = B n_h n_w; P_h, P_w sides of a patch.
@@ -115,14 +122,18 @@ class CainSD(nn.Module):
 
         Args:
           frame0, frame1: [B, H, W, 3] in [0, 1].
-          motion: (flow01, flow10), each [B, h, w, 2] in pixels of their own grid, usually the router's; other sizes are resized to each
+          motion: (flow01, flow10), each [B, h, w, 2] in pixels of their own grid, usually the router's; other sizes
+            are resized to each
             use. None: the network's own PWC-Net.
-          route: executed as given. None: the finders decide. With `rngs={"route": key}` they draw (Eq. 6 and 7), without they choose.
+          route: executed as given. None: the finders decide. With `rngs={"route": key}` they draw (Eq. 6 and 7),
+            without they choose.
           execution: "masked" (differentiable) or "packed" (only what the Route selects).
 
         Returns:
-          The frame, and aux: `route`; `scale_logits` [B, n_h, n_w, 3] and `depth_logits` [B, n_h, n_w, K_d] (None if fixed);
-          `scale_mask`, `depth_mask`, one-hot with a straight-through gradient; `motion`, `magnitude` [B, h, w, 1] (None without motion);
+          The frame, and aux: `route`; `scale_logits` [B, n_h, n_w, 3] and `depth_logits` [B, n_h, n_w, K_d] (None if
+            fixed);
+          `scale_mask`, `depth_mask`, one-hot with a straight-through gradient; `motion`, `magnitude` [B, h, w, 1]
+          (None without motion);
           `exit0` [B, H, W, 3], the mean of the (aligned) frames.
 
         Raises:
@@ -150,7 +161,8 @@ class CainSD(nn.Module):
     # The router
 
     def router_image(self, frame: chex.Array) -> chex.Array:
-        """A frame at the router's size: the short side at most `router_edge`, by bicubic interpolation (Section 3.1). [B, H, W, 3] -> [B, h, w, 3]."""
+        """A frame at the router's size: the short side at most `router_edge`, by bicubic interpolation (Section 3.1).
+        [B, H, W, 3] -> [B, h, w, 3]."""
         return resample.resize_bicubic(frame, router_size(*frame.shape[1:3], self.router_edge))
 
     def find_motion(self, small0: chex.Array, small1: chex.Array, motion: Motion | None) -> Motion | None:
@@ -164,14 +176,16 @@ class CainSD(nn.Module):
             return tuple(motion)
         if self.motion == "dis":
             raise ValueError(
-                "motion is None, but motion='dis' is computed on the host: pass motion=jaxdyn.motion.dis(frame0, frame1)"
+                "motion is None, but motion='dis' is computed on the host: "
+                "pass motion=jaxdyn.motion.dis(frame0, frame1)"
             )
         if self.motion == "difference":
             return None
         return self.flow.both_ways(small0, small1)[0]
 
     def find(self, small0: chex.Array, small1: chex.Array, motion: Motion | None, grid: patches.Grid) -> dict:
-        """The finders' scores of each choice (Eq. 2 and 3): ScaleNet sees F_mag, DepthNet the difference of the images."""
+        """The finders' scores of each choice (Eq. 2 and 3): ScaleNet sees F_mag, DepthNet the difference of the
+        images."""
         difference = small0 - small1
         if motion is None:
             size, moved = None, jnp.abs(difference).mean(-1, keepdims=True)
@@ -221,7 +235,8 @@ class CainSD(nn.Module):
         return fusion.sources(frame0, frame1, moved)
 
     def exits(self, stack: chex.Array) -> list[chex.Array]:
-        """Patches as every exit would give them, at scale 1: [N, P_h, P_w, 6 or 28] -> (num_group + 1) x [N, P_h, P_w, 3], exit 0 first.
+        """Patches as every exit would give them, at scale 1: [N, P_h, P_w, 6 or 28] -> (num_group + 1) x [N, P_h,
+        P_w, 3], exit 0 first.
 
         What the first stage of the curriculum trains: the trunk runs once for all exits.
         """
@@ -243,7 +258,8 @@ class CainSD(nn.Module):
         decision: dict,
         execution: Execution,
     ) -> chex.Array:
-        """Eq. 10: every patch at its scale, to its exit, back to its size. Frames [B, H, W, 3] -> patches [N, P_h, P_w, 3].
+        """Eq. 10: every patch at its scale, to its exit, back to its size. Frames [B, H, W, 3] -> patches [N, P_h,
+        P_w, 3].
 
         Patches of exit 0 keep `exit0`. Packed execution cuts out, aligns and computes the others only.
         """
@@ -310,7 +326,8 @@ class CainSD(nn.Module):
         return lambda image, scale: network.apply(variables, image, scale)[0]
 
     def _touch_all_parts(self, frame0: chex.Array, frame1: chex.Array, grid: patches.Grid) -> chex.Array:
-        """Create every part's parameters, whatever the arguments would use, and run nothing else: initialisation compiles fast."""
+        """Create every part's parameters, whatever the arguments would use, and run nothing else: initialisation
+        compiles fast."""
         self.cain.parameters()
         if not self.is_aligned:
             self.carn_m(frame0[:, :8, :8], 2)
@@ -326,7 +343,8 @@ def compute_patches(params, upscale, stack, scale, to_depth):
 
     Args:
       params: CAIN's `head`, `body`, `tail`.
-      upscale: (image, scale) -> image, CARN-M; None for aligned sources, where a correction is brought back and no image.
+      upscale: (image, scale) -> image, CARN-M; None for aligned sources, where a correction is brought back and no
+        image.
       stack: [N, P_h, P_w, S], as `CainSD.sources` gives it.
       scale: 1, 2 or 4.
       to_depth: features [N, h, w, F] -> features, the residual groups.
@@ -350,7 +368,8 @@ class _Prepared(NamedTuple):
 def _prepare(stack: chex.Array, scale: int, is_aligned: bool) -> _Prepared:
     """Reduce and pad to multiples of 8; of the paper's pictures, subtract the mean first.
 
-    `Differs:` aligned sources are reduced by averaging squares, an eighth of the cost of bicubic interpolation: only the network
+    `Differs:` aligned sources are reduced by averaging squares, an eighth of the cost of bicubic interpolation: only
+    the network
     sees them.
     """
     if is_aligned:

@@ -1,7 +1,10 @@
-"""Motion-aligned fusion: what the shipped networks predict in place of an image. `Differs:` beyond the paper, off by default.
+"""Motion-aligned fusion: what the shipped networks predict in place of an image. `Differs:` beyond the paper, off by
+default.
 
-The motion that the router already paid for brings both frames to the middle, in more than one way, because half of a flow is read at
-the wrong place wherever the motion changes. With F_01, F_10 the flows and u, v the same flows carried to the middle's own pixels
+The motion that the router already paid for brings both frames to the middle, in more than one way, because half of a
+flow is read at
+the wrong place wherever the motion changes. With F_01, F_10 the flows and u, v the same flows carried to the middle's
+own pixels
 (`project`), the candidates for the middle frame are
 
     A0 = f0(x + F_10 / 2)   B1 = f1(x + F_01 / 2)      read where the flow stands; their mean is exit 0
@@ -10,7 +13,8 @@ the wrong place wherever the motion changes. With F_01, F_10 the flows and u, v 
     f0, f1                                             where nothing moves
     b1, b2                                             exit 0, blurred a little and a little more
 
-and CAIN says how much of each to take: `exit0 + sum_k w_k (candidate_k - exit0) + r`. The weights w are predicted for every second
+and CAIN says how much of each to take: `exit0 + sum_k w_k (candidate_k - exit0) + r`. The weights w are predicted for
+every second
 pixel, the rest r for every pixel. Both start at zero. At a reduced scale only w and r are computed small.
 
 Axes: N patches, P sides, K candidates with a weight.
@@ -52,7 +56,8 @@ LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def project(flow: chex.Array) -> chex.Array:
-    """Carry a flow to the middle's pixels: the u with u(x) = flow(x - u(x) / 2), by two fixed-point steps from u = flow.
+    """Carry a flow to the middle's pixels: the u with u(x) = flow(x - u(x) / 2), by two fixed-point steps from u =
+    flow.
 
     The flow of frame a towards b, read at a's pixel y, passes the middle at y + flow(y) / 2.
 
@@ -76,7 +81,8 @@ def displacements(motion: tuple[chex.Array, chex.Array], size: tuple[int, int]) 
       size: (H, W) of the frames.
 
     Returns:
-      [B, h, w, 8] on the motion's grid, in pixels of the frames. It is read between its samples where it is used (`_read`), so that
+      [B, h, w, 8] on the motion's grid, in pixels of the frames. It is read between its samples where it is used
+      (`_read`), so that
       no field of the frames' size is ever stored.
     """
     flow01, flow10 = motion
@@ -95,7 +101,8 @@ def aligned_pair(frame0: chex.Array, frame1: chex.Array, moved: chex.Array) -> t
 
 
 def sources(frame0: chex.Array, frame1: chex.Array, moved: chex.Array) -> chex.Array:
-    """Everything that a patch needs, for whole frames: [B, H, W, 3] x 2, displacements [B, h, w, 8] -> [B, H, W, 28]."""
+    """Everything that a patch needs, for whole frames: [B, H, W, 3] x 2, displacements [B, h, w, 8] -> [B, H, W,
+    28]."""
     batch, height, width, _ = frame0.shape
     place = jnp.zeros(2, jnp.int32)
     parts = [
@@ -136,7 +143,8 @@ def sources_at(
 
 
 def _read(field: chex.Array, grid: chex.Array, size: tuple[int, int]) -> chex.Array:
-    """A field [1, h, w, C] that spans a frame of `size`, read at pixels [N, P_h, P_w, 2] of that frame: what `resize_bilinear` gives there."""
+    """A field [1, h, w, C] that spans a frame of `size`, read at pixels [N, P_h, P_w, 2] of that frame: what
+    `resize_bilinear` gives there."""
     ratio = jnp.asarray([field.shape[2] / size[1], field.shape[1] / size[0]], grid.dtype)
     n, height, width, _ = grid.shape
     coords = ((grid + 0.5) * ratio - 0.5).reshape(1, n * height, width, 2)

@@ -120,7 +120,8 @@ class Pyramid(nn.Module):
         levels = []
         for level, width in enumerate(self.widths, start=1):
             for index in range(3):
-                layer = conv.Conv(width, stride=1 if index else 2, initializer="kaiming", name=f"level{level}_conv{index}")
+                stride, name = 1 if index else 2, f"level{level}_conv{index}"
+                layer = conv.Conv(width, stride=stride, initializer="kaiming", name=name)
                 x = nn.leaky_relu(layer(x), LEAK)
             levels.append(x)
         return levels

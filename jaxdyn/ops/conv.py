@@ -2,10 +2,14 @@
 
 Axes: B batch, H, W, C channels in, O channels out. Images are [B, H, W, C], kernels [kh, kw, C / groups, O] (HWIO).
 
-Why not `lax.conv_general_dilated` alone? On a CPU, XLA sends the gradients of a convolution inside `scan`, `while` or `cond` to a
-path that is 5 to 85 times slower. Here the gradient is written as what is fast everywhere: a convolution with the reversed
-kernel for the image, and one matrix product for each kernel tap for the kernel. The forward form is chosen likewise: XLA's CPU
-convolution is fast where the output has the input's size, so reflection padding is computed as a SAME convolution of the padded
+Why not `lax.conv_general_dilated` alone? On a CPU, XLA sends the gradients of a convolution inside `scan`, `while` or
+`cond` to a
+path that is 5 to 85 times slower. Here the gradient is written as what is fast everywhere: a convolution with the
+reversed
+kernel for the image, and one matrix product for each kernel tap for the kernel. The forward form is chosen likewise:
+XLA's CPU
+convolution is fast where the output has the input's size, so reflection padding is computed as a SAME convolution of
+the padded
 image whose border is thrown away (at 6x32x32x192, 177 GFLOP/s instead of 54).
 """
 
@@ -44,7 +48,8 @@ def analysed() -> Iterator[None]:
 
 
 def is_analysed() -> bool:
-    """Whether a cost analysis is being traced: loops over layers are then written out, because a loop's body counts once."""
+    """Whether a cost analysis is being traced: loops over layers are then written out, because a loop's body counts
+    once."""
     return _analysed.get()
 
 
@@ -65,9 +70,11 @@ def conv2d(
       kernel: [kh, kw, C / groups, O].
       bias: [O], or None.
       stride: step between output samples, in pixels.
-      padding: "zero" or "reflect" add dilation (k - 1) / 2 pixels on every side (odd kernels, PyTorch's `padding=k // 2`); "valid" adds none.
+      padding: "zero" or "reflect" add dilation (k - 1) / 2 pixels on every side (odd kernels, PyTorch's `padding=k //
+        2`); "valid" adds none.
       dilation: distance between kernel taps, in pixels.
-      groups: the channels are cut into this many independent convolutions. They run one by one, which on a CPU is ten times faster
+      groups: the channels are cut into this many independent convolutions. They run one by one, which on a CPU is ten
+        times faster
         than XLA's own grouped form.
 
     Returns:
@@ -79,7 +86,8 @@ def conv2d(
     kh, kw, fan, num_out = kernel.shape
     if x.ndim != 4 or x.shape[-1] != fan * groups:
         raise ValueError(
-            f"x (shape {x.shape}) must be [B, H, W, {fan * groups}] for a kernel of shape {kernel.shape} and groups={groups}"
+            f"x (shape {x.shape}) must be [B, H, W, {fan * groups}] "
+            f"for a kernel of shape {kernel.shape} and groups={groups}"
         )
     if num_out % groups:
         raise ValueError(f"output channels (={num_out}) must be divisible by groups (={groups})")
@@ -104,7 +112,8 @@ def conv2d(
 def pad_reflect(x: chex.Array, pads: tuple[tuple[int, int], tuple[int, int]]) -> chex.Array:
     """Pad H and W by mirroring about the edge pixel (PyTorch's ReflectionPad2d). x: [B, H, W, C].
 
-    `Differs:` where a pad reaches the side, which PyTorch refuses, the edge pixel is repeated: a feature map may be one pixel wide.
+    `Differs:` where a pad reaches the side, which PyTorch refuses, the edge pixel is repeated: a feature map may be
+    one pixel wide.
     """
     for axis, (low, high) in zip((1, 2), pads, strict=True):
         side = x.shape[axis]

@@ -1,7 +1,9 @@
 """The grid of patches: where they lie, how a frame is cut into them and put together again.
 
-A grid covers the frame exactly: patches of side P every S pixels, the last row and column shifted inward; a side shorter than P
-is one patch of that side. Where patches overlap, the merged picture is their average weighted by linear ramps, so that no
+A grid covers the frame exactly: patches of side P every S pixels, the last row and column shifted inward; a side
+shorter than P
+is one patch of that side. Where patches overlap, the merged picture is their average weighted by linear ramps, so
+that no
 border shows. Positions depend on the frame's size only: they are Python integers, and everything here is static slices.
 
 Axes: n_h, n_w rows and columns of the grid; P_h, P_w sides of a patch.
@@ -9,6 +11,7 @@ Axes: n_h, n_w rows and columns of the grid; P_h, P_w sides of a patch.
 
 import dataclasses
 import functools
+import itertools
 
 import chex
 import jax.numpy as jnp
@@ -95,14 +98,15 @@ def merge(patches: chex.Array, where: Grid) -> chex.Array:
 
 
 def _blend(pieces: list[chex.Array], starts: tuple[int, ...], axis: int) -> chex.Array:
-    """Line up pieces along `axis` from their first pixels; between two borders the set of pieces is fixed, so it is a weighted sum."""
+    """Line up pieces along `axis` from their first pixels; between two borders the set of pieces is fixed, so it is a
+    weighted sum."""
     if len(pieces) == 1:
         return pieces[0]
     side = pieces[0].shape[axis]
     weights = ramps(starts, side)
     borders = sorted({*starts, *(s + side for s in starts)})
     segments = []
-    for begin, end in zip(borders, borders[1:], strict=False):
+    for begin, end in itertools.pairwise(borders):
         total = None
         for piece, start, weight in zip(pieces, starts, weights, strict=True):
             if start <= begin and end <= start + side:
@@ -117,9 +121,11 @@ def _blend(pieces: list[chex.Array], starts: tuple[int, ...], axis: int) -> chex
 
 @functools.cache
 def ramps(starts: tuple[int, ...], side: int) -> tuple[np.ndarray, ...]:
-    """The weight of each pixel of each piece along one axis, [side] float32; over every pixel of the line they sum to 1.
+    """The weight of each pixel of each piece along one axis, [side] float32; over every pixel of the line they sum to
+    1.
 
-    A piece weighs 1, falling linearly to its border over the width of its overlap with the neighbour; where more than two
+    A piece weighs 1, falling linearly to its border over the width of its overlap with the neighbour; where more than
+    two
     pieces meet (a last one shifted far inward), the weights are divided by their sum.
     """
     length = starts[-1] + side
@@ -141,9 +147,11 @@ def ramps(starts: tuple[int, ...], side: int) -> tuple[np.ndarray, ...]:
 
 
 def pad_to(image: chex.Array, multiple: int, is_centred: bool = False) -> tuple[chex.Array, tuple[int, int]]:
-    """Pad H and W by reflection to the next multiple: [N, H, W, C] -> [N, H', W', C] and the (row, column) of the old first pixel.
+    """Pad H and W by reflection to the next multiple: [N, H, W, C] -> [N, H', W', C] and the (row, column) of the old
+    first pixel.
 
-    Where the pad would reach the side, the edge is replicated instead. `is_centred` puts half of the pad before (CAIN's way), else
+    Where the pad would reach the side, the edge is replicated instead. `is_centred` puts half of the pad before
+    (CAIN's way), else
     all of it comes after.
     """
     offsets = []

@@ -46,7 +46,9 @@ def test_parity_at_published_size(shared):
 
 def test_attention_block_equals_a_plain_one(small, random):
     _, variables = small
-    params = jax.tree.map(lambda leaf: leaf[0, 0], {k: v for k, v in variables["params"]["body"].items() if k != "conv"})
+    params = jax.tree.map(
+        lambda leaf: leaf[0, 0], {k: v for k, v in variables["params"]["body"].items() if k != "conv"}
+    )
     x = random.randn(2, 5, 4, 8).astype(np.float32)
 
     def convolve(x, layer):
@@ -54,7 +56,9 @@ def test_attention_block_equals_a_plain_one(small, random):
         out = np.zeros_like(x)
         for i in range(x.shape[1]):
             for j in range(x.shape[2]):
-                out[:, i, j] = np.einsum("bijc,ijco->bo", padded[:, i : i + 3, j : j + 3], layer["kernel"]) + layer["bias"]
+                out[:, i, j] = (
+                    np.einsum("bijc,ijco->bo", padded[:, i : i + 3, j : j + 3], layer["kernel"]) + layer["bias"]
+                )
         return out
 
     y = convolve(x, params["conv1"])

@@ -23,7 +23,8 @@ OPTIONS = {
 
 @functools.cache
 def network(kind):
-    """A small network of a configuration, with weights that make every part matter; its variables; its two executions."""
+    """A small network of a configuration, with weights that make every part matter; its variables; its two
+    executions."""
     model = models.build(
         "cain_sd", num_feat=8, num_group=2, num_block=1, reduction=4, patch=32, stride=28, motion="dis", **OPTIONS[kind]
     )
@@ -59,7 +60,9 @@ def some_route(model, seed):
     shape, low = (1, *model.grid(*SIZE).shape), 0 if model.has_exit0 else 1
     random = np.random.RandomState(seed)
     scale = random.randint(0, 3, shape) if seed > 1 else np.full(shape, 0)
-    depth = random.randint(low, model.num_group + 1, shape) if seed > 1 else np.full(shape, [low, model.num_group][seed])
+    depth = (
+        random.randint(low, model.num_group + 1, shape) if seed > 1 else np.full(shape, [low, model.num_group][seed])
+    )
     return Route(scale.astype(np.int32), depth.astype(np.int32))
 
 
@@ -123,7 +126,7 @@ def test_batch_of_two_is_two_batches_of_one():
 
 
 def test_all_skip_is_the_aligned_mean_and_costs_no_network():
-    model, variables, run = network("shipped")
+    model, _, run = network("shipped")
     (frame0, frame1), (flow01, flow10) = inputs()
     nothing = some_route(model, 0)
     assert not nothing.depth.any()
@@ -231,7 +234,7 @@ def test_errors_name_value_and_remedy():
         model.apply(variables, *frames, motion, Route(zeros / 2, zeros))
     with pytest.raises(ValueError, match="keys 'scale' and 'depth'"):
         model.apply(variables, *frames, motion, {"scale": zeros})
-    with pytest.raises(ValueError, match="jaxdyn.motion.dis"):
+    with pytest.raises(ValueError, match=r"jaxdyn\.motion\.dis"):
         model.apply(variables, *frames)
     with pytest.raises(ValueError, match="'masked' or 'packed'"):
         model.apply(variables, *frames, motion, None, "dense")

@@ -11,7 +11,9 @@ from jaxdyn.ops import conv
 def reference(x, kernel, stride, padding, dilation, groups):
     """XLA's convolution on an image padded by hand."""
     reach = 0 if padding == "valid" else dilation * (kernel.shape[0] // 2)
-    x = jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect" if padding == "reflect" else "constant")
+    x = jnp.pad(
+        x, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect" if padding == "reflect" else "constant"
+    )
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -92,7 +94,9 @@ def test_default_initialisation_is_pytorchs(random):
     assert params["kernel"].shape == (3, 3, 8, 32)
     for leaf in jax.tree.leaves(params):
         assert 0.9 * bound < np.abs(leaf).max() <= bound
-    assert not jax.tree.leaves(conv.Conv(4, initializer="kaiming").init(jax.random.key(0), x)["params"]["bias"])[0].any()
+    assert not jax.tree.leaves(conv.Conv(4, initializer="kaiming").init(jax.random.key(0), x)["params"]["bias"])[
+        0
+    ].any()
 
 
 def test_errors_name_value_and_remedy():
