@@ -124,7 +124,8 @@ def interpolate(
       **overrides: fields of `CainSD`.
     """
     model = models.build("cain_sd", **overrides)
-    static = models.build("cain", num_feat=model.num_feat, num_group=model.num_group, num_block=model.num_block)
+    sizes = {name: getattr(model, name) for name in ("num_feat", "num_group", "num_block", "reduction")}
+    static = models.build("cain", **sizes)
     frames = jnp.asarray(np.random.RandomState(0).rand(2, 1, height, width, 3), jnp.float32)
     tiny = jnp.zeros((1, 64, 64, 3))
     variables = jax.jit(model.init)(jax.random.key(0), tiny, tiny)

@@ -1,0 +1,27 @@
+"""The benchmark's own parts: Routes that cost what they should, and a table of what was timed. Speed itself is never tested."""
+
+import numpy as np
+import pytest
+
+from eval import bench
+from jaxdyn import flops, models
+
+
+@pytest.mark.parametrize("is_mixed", [True, False])
+@pytest.mark.parametrize("share", [0.75, 0.5, 0.3])
+def test_a_route_costs_the_share_asked_for(is_mixed, share):
+    model = models.build("cain_sd", motion="dis")
+    route = bench.route_at_share(model, 720, 1280, share, is_mixed)
+    dense = flops.dense_cain(model, 720, 1280)
+    assert flops.route_cost(model, route, 720, 1280).share(dense) == pytest.approx(share, abs=0.05)
+    assert is_mixed == (np.unique(route.scale).size > 1)
+
+
+def test_rows_follow_from_their_times():
+    rows = bench.interpolate(
+        48, 40, [0.9], ["mixed"], rounds=1, num_feat=8, num_group=5, num_block=1, reduction=4, motion="difference"
+    )
+    dense, packed = rows
+    assert packed.speedup == pytest.approx(dense.seconds / packed.seconds)
+    assert packed.efficiency == pytest.approx(packed.speedup * packed.share)
+    assert len(bench.table(rows).splitlines()) == 4

@@ -1,0 +1,82 @@
+"""The interpolator: every execution, its cost, its shapes, for aligned and plain networks."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdyn import flops, interpolator, models, pretrained
+from jaxdyn.errors import UserError
+
+HEIGHT, WIDTH = 40, 52
+
+
+def drawn(model):
+    """Variables like an initialisation's, with nothing zero."""
+    random = np.random.RandomState(0)
+    draw = lambda leaf: (random.randn(*leaf.shape) / np.sqrt(np.prod(leaf.shape[-4:-1]) + 9)).astype(np.float32)  # noqa: E731
+    return {"params": jax.tree.map(draw, pretrained.parameter_shapes(model))}
+
+
+@pytest.fixture(scope="module")
+def shipped_kind():
+    """A small network of the shipped configuration."""
+    model = models.build(
+        "cain_sd",
+        num_feat=8,
+        num_group=2,
+        num_block=1,
+        reduction=4,
+        patch=32,
+        stride=28,
+        motion="dis",
+        is_aligned=True,
+        has_exit0=True,
+    )
+    return model, drawn(model)
+
+
+def moving_pair():
+    """A texture, and the same three pixels on."""
+    picture = np.random.RandomState(0).rand(HEIGHT // 4, WIDTH // 4 + 2, 3).repeat(4, 0).repeat(4, 1).astype(np.float32)
+    return picture[:, :WIDTH], picture[:, 3 : WIDTH + 3]
+
+
+def test_packed_equals_masked_and_costs_less(shipped_kind):
+    frames = moving_pair()
+    made = {
+        kind: interpolator.Interpolator(*shipped_kind, execution=kind).middle(*frames) for kind in ("packed", "masked")
+    }
+    np.testing.assert_allclose(made["packed"].frame, made["masked"].frame, atol=1e-4)
+    np.testing.assert_array_equal(made["packed"].route.depth, made["masked"].route.depth)
+    assert made["packed"].cost.flops < made["masked"].cost.flops
+    assert made["packed"].frame.shape == (HEIGHT, WIDTH, 3)
+    assert made["packed"].frame.dtype == np.float32
+    assert made["packed"].frame.min() >= 0
+    assert made["packed"].frame.max() <= 1
+
+
+def test_dense_takes_the_whole_frame_to_the_deepest_exit(shipped_kind):
+    frames = moving_pair()
+    middle = interpolator.Interpolator(*shipped_kind, execution="dense").middle(*frames)
+    assert middle.route.depth.tolist() == [[[2]]]
+    assert middle.route.scale.tolist() == [[[0]]]
+
+
+def test_a_plain_cain_runs_densely():
+    model = models.build("cain", num_feat=8, num_group=2, num_block=1, reduction=4)
+    variables = drawn(model)
+    frames = moving_pair()
+    middle = interpolator.Interpolator(model, variables, execution="packed").middle(*frames)
+    expected = jax.jit(model.apply)(variables, *(frame[None] for frame in frames))[0][0]
+    np.testing.assert_allclose(middle.frame, np.clip(expected, 0, 1), atol=1e-5)
+    assert middle.route is None
+    assert middle.cost == flops.dense_cain(model, HEIGHT, WIDTH)
+
+
+def test_what_makes_no_frames_is_refused():
+    model = models.build("carn_m")
+    with pytest.raises(UserError, match="makes no middle frames"):
+        interpolator.Interpolator(model, {"params": {}})
+    plain = models.build("cain", num_feat=8, num_group=1, num_block=1, reduction=4)
+    with pytest.raises(ValueError, match="'packed', 'masked' or 'dense'"):
+        interpolator.Interpolator(plain, {"params": {}}, execution="fast")
