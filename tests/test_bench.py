@@ -1,4 +1,7 @@
-"""The benchmark's own parts: Routes that cost what they should, and a table of what was timed. Speed itself is never tested."""
+"""The benchmark's own parts: Routes that cost what they should, and a table of what was timed.
+
+Speed itself is never tested.
+"""
 
 import numpy as np
 import pytest
