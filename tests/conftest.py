@@ -4,7 +4,7 @@ import os
 import pathlib
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Tests compile much and compute little: without LLVM's optimisations the suite takes half the time.
+# Tests compile much and compute little: without LLVM's optimisations they take about a quarter less time.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import numpy as np
