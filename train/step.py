@@ -100,7 +100,8 @@ def make_step(model: Any, stage: stages.Stage, axis_name: str | None = None) -> 
             gradient, loss, metrics = lax.pmean((gradient, loss, metrics), axis_name)
         update, moments = optimizer_of(stage, state.params).update(gradient, state.moments, state.params)
         params = optax.apply_updates(state.params, update)
-        mean = jax.tree.map(lambda old, new: stage.ema * old + (1 - stage.ema) * new, state.mean, params)
+        # In this form the mean of a frozen parameter is that parameter to the bit, however it is compiled.
+        mean = jax.tree.map(lambda old, new: old + (1 - stage.ema) * (new - old), state.mean, params)
         metrics = {"loss": loss, "gradient": norm(gradient), **metrics}
         return State(params, mean, moments, state.step + 1), metrics
 
