@@ -28,7 +28,7 @@ def get_config(variant: str = "small") -> ml_collections.ConfigDict:
     config.seed = 0
     config.log_every, config.save_every = 50, 500
     config.crops = {"num_triplet": (60, 16), "gaps": (1, 2), "num_crop": 5, "edge": 384, "size": 144}
-    config.table = {"num_triplet": (24, 8), "gaps": (1, 2), "edge": 384}
+    config.table = {"num_triplet": (8, 2), "gaps": (1, 2), "edge": 384}
     VARIANTS[variant](config)
     return config
 
@@ -50,12 +50,12 @@ def small(config: ml_collections.ConfigDict) -> None:
             "name": "finders",
             "kind": "finders",
             "trains": FINDERS,
-            "num_step": 3000,
+            "num_step": 1500,
             "learning_rate": 1e-3,
             "batch": 8,
-            "lambda_s": 5e-8,
-            "lambda_d": 5e-8,
-            "entropy": 1e-3,
+            "lambda_s": 1e-8,
+            "lambda_d": 1e-8,
+            "entropy": 1e-4,
         },
     ]
 
