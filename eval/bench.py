@@ -1,10 +1,8 @@
 """Times dense, masked and packed execution against each other: `python -m eval.bench interpolate`.
 
-Everything is timed in one run, interleaved, and medians are compared, because machines are noisy. The dense network
-is the static one
-of the same widths on the whole frame, jitted by itself. A Route at a share of its FLOPs is made by hand
-(`route_at_share`); motion,
-finders, CARN-M and merging run all the same and count.
+Everything is timed in one run, interleaved, and medians are compared, because machines are noisy. The dense network is
+the static one of the same widths on the whole frame, jitted by itself. A Route at a share of its FLOPs is made by hand
+(`route_at_share`); motion, finders, CARN-M and merging run all the same and count.
 
     e = (dense time / packed time) / (dense FLOPs / executed FLOPs)
 
@@ -64,9 +62,8 @@ class Row:
 def route_at_share(model: CainSD, height: int, width: int, share: float, is_mixed: bool) -> Route:
     """A Route whose nominal cost is as near to a share of the dense FLOPs as the grid allows.
 
-    Patches get a difficulty, evenly spread over them in a fixed random order; one threshold, found by bisection,
-    turns it into steps of
-    `LADDER` (`is_mixed`) or into depths at full scale.
+    Patches get a difficulty, evenly spread over them in a fixed random order; one threshold, found by bisection, turns
+    it into steps of `LADDER` (`is_mixed`) or into depths at full scale.
     """
     dense = flops.dense_cain(model, height, width)
     shape = (1, *model.grid(height, width).shape)

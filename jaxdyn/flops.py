@@ -1,16 +1,13 @@
 """What computation costs: stages by XLA's own analysis, Routes by the stages they execute.
 
 A stage (one patch through one residual group, say) is traced by itself, outside of loops and conditionals, as the
-papers count:
-padding written out, groups split. XLA's analysis of it, lowered for a CPU on whatever machine this is, gives FLOPs: a
-multiply-add is
-two, and the few elementwise operations stand with them. Multiply-adds alone come from the shapes of convolutions and
-matrix
-products. The cost of a Route is then a sum over stages of (times executed) x (cost), linear by construction.
+papers count: padding written out, groups split. XLA's analysis of it, lowered for a CPU on whatever machine this is,
+gives FLOPs: a multiply-add is two, and the few elementwise operations stand with them. Multiply-adds alone come from
+the shapes of convolutions and matrix products. The cost of a Route is then a sum over stages of (times executed) x
+(cost), linear by construction.
 
 "Nominal" counts what a Route asks for; "executed" counts what packed execution runs, which fills its last chunk and
-takes a chunk as
-deep as its deepest patch. With one patch a chunk they are equal.
+takes a chunk as deep as its deepest patch. With one patch a chunk they are equal.
 """
 
 import functools
@@ -116,8 +113,7 @@ def cain_sd_stages(model: cain_sd.CainSD, height: int, width: int) -> dict[str, 
     """The cost of each part of CAIN-SD on one frame: the router's once, the others for one patch.
 
     Keys: "flow" (both directions), "finders", "alignment", "merge"; for each scale s "ends s" (scaling, head, tail),
-    "group s" and, where
-    CARN-M brings patches back, "carn_m s". Parts that a configuration lacks are absent.
+    "group s" and, where CARN-M brings patches back, "carn_m s". Parts that a configuration lacks are absent.
     """
     grid = model.grid(height, width)
     frame = _spec(1, height, width, 3)
@@ -233,9 +229,8 @@ def describe(name: str, width: int, height: int) -> dict:
       width, height: of the input, in pixels.
 
     Returns:
-      model, size [W, H], flops, multiply_adds, parameters, stages [{name, flops, multiply_adds, times}]; the cost of
-      a stage is of one
-      execution.
+      model, size [W, H], flops, multiply_adds, parameters, stages [{name, flops, multiply_adds, times}]; the cost of a
+      stage is of one execution.
 
     Raises:
       ValueError: an unknown network or an empty size.

@@ -44,8 +44,7 @@ class Interpolator:
     Args:
       model, variables: as `jaxdyn.load` gives them.
       execution: "packed" computes what the Route selects, "masked" everything and selects, "dense" takes the whole
-        frame through the
-        deepest exit at full scale, whatever the finders say.
+        frame through the deepest exit at full scale, whatever the finders say.
       device: where to compute; None: JAX's default.
 
     Raises:

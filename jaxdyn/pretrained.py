@@ -1,8 +1,8 @@
 """Weights as files: the ones that come with the package, and the user's own.
 
 A weights file is safetensors: every array of `variables["params"]` under its path ("cain/head/kernel"), and in the
-metadata one JSON
-object with the network's name, its fields (what `models.build` takes) and a card: data, licence, command, scores.
+metadata one JSON object with the network's name, its fields (what `models.build` takes) and a card: data, licence,
+command, scores.
 """
 
 import dataclasses

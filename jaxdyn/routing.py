@@ -4,12 +4,10 @@ A decision is a value: `sample` turns logits into one, `masked` and `packed` car
 
 - `masked` computes every path for every item and lets masks select: differentiable, and the reference.
 - `packed` computes what was selected and nothing else: items sorted by how far they go, chunks of a fixed size, loops
-  whose number
-  of turns is known at run time only. One compilation serves every decision.
+  whose number of turns is known at run time only. One compilation serves every decision.
 
-Both speak of items that go to a level: level 0 means untouched, level l means `step` was applied l times after
-`start`, and `finish`
-turns the state reached into the output. For CAIN an item is a patch, a step a residual group, the level its exit.
+Both speak of items that go to a level: level 0 means untouched, level l means that `step` was applied l times. For CAIN an
+item is a patch, a step a residual group, the level its exit.
 
 Axes: N items, K choices, L highest level, c items of a chunk.
 """
@@ -102,8 +100,7 @@ def packed(
 
     Args:
       run: (items [c, ...], levels [c]) -> [c, ...]; usually built on `run_levels`. The last chunk is filled up with
-        items of level 0, whose
-        results are dropped.
+        items of level 0, whose results are dropped.
       items: tree of [N, ...].
       levels: [N] int32.
       output: [N, ...], what items of level 0 keep.

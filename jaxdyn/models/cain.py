@@ -2,10 +2,8 @@
 residual group.
 
 The network is written twice over the same parameters: as pure functions of parameters (`head`, `residual_group`,
-`tail`), of
-which routed execution is built, and as the Linen module `CAIN`, the published static network. Groups and blocks are
-stacked
-along leading axes, so that a group can be chosen by a number that is known only at run time.
+`tail`), of which routed execution is built, and as the Linen module `CAIN`, the published static network. Groups and
+blocks are stacked along leading axes, so that a group can be chosen by a number that is known only at run time.
 
 Axes: N images or patches, h, w sides of the feature map (1/8 of the image's), F features, G groups, R blocks of a
 group.
@@ -105,12 +103,10 @@ class CAIN(nn.Module):
     """The published network: `(frame0, frame1) -> (frame, aux)`.
 
     Frames are [B, H, W, 3] in [0, 1]; each frame's mean is subtracted, both are padded by reflection to multiples of
-    128, and the
-    mean of the two means is added to the output, which is not clamped.
+    128, and the mean of the two means is added to the output, which is not clamped.
 
-    Parameters (42,780,432 by default): `head`, `tail` {kernel, bias}, and `body`, stacked over groups: `conv1`,
-    `conv2` [G, R, ...],
-    `squeeze`, `excite` [G, R, ...], `conv` [G, ...].
+    Parameters (42,780,432 by default): `head`, `tail` {kernel, bias}, and `body`, stacked over groups: `conv1`, `conv2`
+    [G, R, ...], `squeeze`, `excite` [G, R, ...], `conv` [G, ...].
 
     Attributes:
       num_feat: F.

@@ -10,15 +10,12 @@ give the same picture.
 Beyond the paper, all off by default and marked `Differs:`, are options that the shipped weights use:
 
 - `is_aligned`: the motion that the router already paid for warps both frames to the middle first; CAIN then predicts
-  how to blend
-  what was warped and what to add (`jaxdyn.models.fusion`). That correction is what a reduced scale computes small and
-  an
-  interpolation brings back to size: the pictures themselves stay at full size, and no super-resolution network is
-  needed.
+  how to blend what was warped and what to add (`jaxdyn.models.fusion`). That correction is what a reduced scale
+  computes small and an interpolation brings back to size: the pictures themselves stay at full size, and no
+  super-resolution network is needed.
 - `has_exit0`: a patch may take no residual group at all; its output is the mean of its two (aligned) frames.
-- `motion`: "pwcnet" is the paper's; "dis" takes motion that the host computed (`jaxdyn.motion.dis`); "difference"
-  lets ScaleNet see
-  the difference of the frames in place of motion, the paper's cheap alternative.
+- `motion`: "pwcnet" is the paper's; "dis" takes motion that the host computed (`jaxdyn.motion.dis`); "difference" lets
+  ScaleNet see the difference of the frames in place of motion, the paper's cheap alternative.
 
 Axes: B, H, W frames; h, w the router's images; n_h, n_w grid of patches, N = B n_h n_w; P_h, P_w sides of a patch.
 """
@@ -71,7 +68,7 @@ class CainSD(nn.Module):
     has_exit0: bool = False
     fixed_scale: int | None = None
     fixed_depth: int | None = None
-    chunks: tuple[int, int, int] = (1, 2, 4)
+    chunks: tuple[int, int, int] = (1, 1, 1)
 
     def setup(self):
         """Declare the parts: `cain`, `carn_m`, `flow`, `scale_net`, `depth_net`, as far as the options need them."""
@@ -122,9 +119,8 @@ class CainSD(nn.Module):
 
         Args:
           frame0, frame1: [B, H, W, 3] in [0, 1].
-          motion: (flow01, flow10), each [B, h, w, 2] in pixels of their own grid, usually the router's; other sizes
-            are resized to each
-            use. None: the network's own PWC-Net.
+          motion: (flow01, flow10), each [B, h, w, 2] in pixels of their own grid, usually the router's; other sizes are
+            resized to each use. None: the network's own PWC-Net.
           route: executed as given. None: the finders decide. With `rngs={"route": key}` they draw (Eq. 6 and 7),
             without they choose.
           execution: "masked" (differentiable) or "packed" (only what the Route selects).
@@ -132,9 +128,8 @@ class CainSD(nn.Module):
         Returns:
           The frame, and aux: `route`; `scale_logits` [B, n_h, n_w, 3] and `depth_logits` [B, n_h, n_w, K_d] (None if
             fixed);
-          `scale_mask`, `depth_mask`, one-hot with a straight-through gradient; `motion`, `magnitude` [B, h, w, 1]
-          (None without motion);
-          `exit0` [B, H, W, 3], the mean of the (aligned) frames.
+          `scale_mask`, `depth_mask`, one-hot with a straight-through gradient; `motion`, `magnitude` [B, h, w, 1] (None
+          without motion); `exit0` [B, H, W, 3], the mean of the (aligned) frames.
 
         Raises:
           ValueError: frames that are no pair, a Route that does not fit them, motion that is missing or too much.
@@ -369,8 +364,7 @@ def _prepare(stack: chex.Array, scale: int, is_aligned: bool) -> _Prepared:
     """Reduce and pad to multiples of 8; of the paper's pictures, subtract the mean first.
 
     `Differs:` aligned sources are reduced by averaging squares, an eighth of the cost of bicubic interpolation: only
-    the network
-    sees them.
+    the network sees them.
     """
     if is_aligned:
         padded, _ = patches.pad_to(stack, cain.SHUFFLE * scale)

@@ -2,10 +2,8 @@
 default.
 
 The motion that the router already paid for brings both frames to the middle, in more than one way, because half of a
-flow is read at
-the wrong place wherever the motion changes. With F_01, F_10 the flows and u, v the same flows carried to the middle's
-own pixels
-(`project`), the candidates for the middle frame are
+flow is read at the wrong place wherever the motion changes. With F_01, F_10 the flows and u, v the same flows carried
+to the middle's own pixels (`project`), the candidates for the middle frame are
 
     A0 = f0(x + F_10 / 2)   B1 = f1(x + F_01 / 2)      read where the flow stands; their mean is exit 0
     C0 = f0(x + u / 2)      C1 = f1(x - u / 2)         a pair that follows F_10
@@ -14,8 +12,7 @@ own pixels
     b1, b2                                             exit 0, blurred a little and a little more
 
 and CAIN says how much of each to take: `exit0 + sum_k w_k (candidate_k - exit0) + r`. The weights w are predicted for
-every second
-pixel, the rest r for every pixel. Both start at zero. At a reduced scale only w and r are computed small.
+every second pixel, the rest r for every pixel. Both start at zero. At a reduced scale only w and r are computed small.
 
 Axes: N patches, P sides, K candidates with a weight.
 """
@@ -82,8 +79,7 @@ def displacements(motion: tuple[chex.Array, chex.Array], size: tuple[int, int]) 
 
     Returns:
       [B, h, w, 8] on the motion's grid, in pixels of the frames. It is read between its samples where it is used
-      (`_read`), so that
-      no field of the frames' size is ever stored.
+      (`_read`), so that no field of the frames' size is ever stored.
     """
     flow01, flow10 = motion
     field = jnp.concatenate([flow10, flow01, project(flow10), project(flow01)], axis=-1)

@@ -1,10 +1,9 @@
 """The grid of patches: where they lie, how a frame is cut into them and put together again.
 
 A grid covers the frame exactly: patches of side P every S pixels, the last row and column shifted inward; a side
-shorter than P
-is one patch of that side. Where patches overlap, the merged picture is their average weighted by linear ramps, so
-that no
-border shows. Positions depend on the frame's size only: they are Python integers, and everything here is static slices.
+shorter than P is one patch of that side. Where patches overlap, the merged picture is their average weighted by linear
+ramps, so that no border shows. Positions depend on the frame's size only: they are Python integers, and everything here
+is static slices.
 
 Axes: n_h, n_w rows and columns of the grid; P_h, P_w sides of a patch.
 """
@@ -125,8 +124,7 @@ def ramps(starts: tuple[int, ...], side: int) -> tuple[np.ndarray, ...]:
     1.
 
     A piece weighs 1, falling linearly to its border over the width of its overlap with the neighbour; where more than
-    two
-    pieces meet (a last one shifted far inward), the weights are divided by their sum.
+    two pieces meet (a last one shifted far inward), the weights are divided by their sum.
     """
     length = starts[-1] + side
     position = np.arange(side)
@@ -150,9 +148,8 @@ def pad_to(image: chex.Array, multiple: int, is_centred: bool = False) -> tuple[
     """Pad H and W by reflection to the next multiple: [N, H, W, C] -> [N, H', W', C] and the (row, column) of the old
     first pixel.
 
-    Where the pad would reach the side, the edge is replicated instead. `is_centred` puts half of the pad before
-    (CAIN's way), else
-    all of it comes after.
+    Where the pad would reach the side, the edge is replicated instead. `is_centred` puts half of the pad before (CAIN's
+    way), else all of it comes after.
     """
     offsets = []
     for axis in (1, 2):
