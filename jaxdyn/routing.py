@@ -6,8 +6,8 @@ A decision is a value: `sample` turns logits into one, `masked` and `packed` car
 - `packed` computes what was selected and nothing else: items sorted by how far they go, chunks of a fixed size, loops
   whose number of turns is known at run time only. One compilation serves every decision.
 
-Both speak of items that go to a level: level 0 means untouched, level l means that `step` was applied l times. For CAIN an
-item is a patch, a step a residual group, the level its exit.
+Both speak of items that go to a level: level 0 means untouched, level l means that `step` was applied l times. For CAIN
+an item is a patch, a step a residual group, the level its exit.
 
 Axes: N items, K choices, L highest level, c items of a chunk.
 """
