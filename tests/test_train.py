@@ -212,15 +212,14 @@ def test_pwcnet_learns_synthetic_motion():
 def test_carn_learns_to_enlarge(random):
     network = CARNM(num_feat=8, groups=2)
     stage = stages.Stage(
-        "upscale", "upscale", (("", 1.0),), num_step=8, learning_rate=1e-3, batch=2, size=32, scales=(2, 4), warm_up=1
+        "upscale", "upscale", (("", 1.0),), num_step=5, learning_rate=1e-3, batch=2, size=32, scales=(2,), warm_up=1
     )
     batch = {"target": random.rand(2, 32, 32, 3).astype(np.float32)}
     state, one = step.start(stage, feeds.initial(network, 0)), jax.jit(step.make_step(network, stage), static_argnums=3)
     losses = []
     for number in range(stage.num_step):
         variant = step.variant_at(stage, number, 1)
+        assert variant.scale == 2
         state, metrics = one(state, batch, jax.random.key(0), variant)
-        losses.append((variant.scale, float(metrics["loss"])))
-    assert [scale for scale, _ in losses] == [2, 4] * 4
-    assert losses[-2][1] < losses[0][1]
-    assert losses[-1][1] < losses[1][1]
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < losses[0]
