@@ -60,9 +60,9 @@ class Row:
 
 
 def route_at_share(model: CainSD, height: int, width: int, share: float, is_mixed: bool) -> Route:
-    """A Route whose nominal cost is as near to a share of the dense FLOPs as the grid allows.
+    """A Route whose executed cost is as near to a share of the dense FLOPs as the grid allows.
 
-    Patches get a difficulty, evenly spread over them in a fixed random order; one threshold, found by bisection, turns
+    Patches get a difficulty, evenly spread over them in a fixed random order; one shift, found by search, turns
     it into steps of `LADDER` (`is_mixed`) or into depths at full scale.
     """
     dense = flops.dense_cain(model, height, width)
@@ -76,12 +76,11 @@ def route_at_share(model: CainSD, height: int, width: int, share: float, is_mixe
         scale, depth = ladder[steps].T.astype(np.int32)
         return Route(scale.reshape(shape), np.minimum(depth, model.num_group).reshape(shape))
 
-    shifts = np.linspace(-1, 1, 400)
-    shares = [flops.route_cost(model, at(shift), height, width).share(dense) for shift in shifts[::8]]
-    near = shifts[::8][int(np.argmin(np.abs(np.array(shares) - share)))]
-    around = np.linspace(near - 0.05, near + 0.05, 41)
-    costs = [abs(flops.route_cost(model, at(shift), height, width).share(dense) - share) for shift in around]
-    return at(around[int(np.argmin(costs))])
+    def miss(shift: float) -> float:
+        return abs(flops.route_cost(model, at(shift), height, width, model.chunks).share(dense) - share)
+
+    near = min(np.linspace(-1, 1, 51), key=miss)
+    return at(min(np.linspace(near - 0.05, near + 0.05, 41), key=miss))
 
 
 def time_interleaved(calls: Sequence[Callable[[], object]], rounds: int) -> tuple[list[float], list[float]]:

@@ -16,7 +16,7 @@ def test_a_route_costs_the_share_asked_for(is_mixed, share):
     model = models.build("cain_sd", motion="dis")
     route = bench.route_at_share(model, 720, 1280, share, is_mixed)
     dense = flops.dense_cain(model, 720, 1280)
-    assert flops.route_cost(model, route, 720, 1280).share(dense) == pytest.approx(share, abs=0.05)
+    assert flops.route_cost(model, route, 720, 1280, model.chunks).share(dense) == pytest.approx(share, abs=0.05)
     assert is_mixed == (np.unique(route.scale).size > 1)
 
 

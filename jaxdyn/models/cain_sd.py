@@ -68,7 +68,7 @@ class CainSD(nn.Module):
     has_exit0: bool = False
     fixed_scale: int | None = None
     fixed_depth: int | None = None
-    chunks: tuple[int, int, int] = (1, 1, 1)
+    chunks: tuple[int, int, int] = (3, 2, 1)
 
     def setup(self):
         """Declare the parts: `cain`, `carn_m`, `flow`, `scale_net`, `depth_net`, as far as the options need them."""

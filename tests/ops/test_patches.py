@@ -11,7 +11,7 @@ from jaxdyn.ops import patches
 sides = st.integers(1, 70)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 @given(height=sides, width=sides, patch=st.integers(1, 32), gap=st.integers(0, 8))
 def test_merge_undoes_split_at_any_size(height, width, patch, gap):
     grid = patches.grid(height, width, patch, max(1, patch - gap))
