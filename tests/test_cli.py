@@ -172,7 +172,8 @@ def test_ctrl_c_is_130_and_leaves_nothing(tmp_path, source, average, capsys, mon
 def test_a_real_ctrl_c(tmp_path, source):
     """SIGINT to a process at work, while its threads decode and encode."""
     program = (
-        "import sys, threading; from jaxdyn import cli; from tests.clips import Average\n"
+        "import signal, sys, threading; from jaxdyn import cli; from tests.clips import Average\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job is started with it ignored
         "class Slow(Average):\n"
         "    def middle(self, a, b):\n"
         "        if self.calls == 2: print('at work', flush=True); threading.Event().wait(60)\n"
