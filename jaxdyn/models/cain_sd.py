@@ -306,17 +306,13 @@ class CainSD(nn.Module):
     def _cut(self, frame0, frame1, moved, places, size) -> chex.Array:
         """The same of one frame pair [1, H, W, 3], places [c, 2] (row, column)."""
         if moved is None:
-            return fusion.take(jnp.concatenate([frame0, frame1], axis=-1), places, size)
+            return jnp.concatenate([fusion.take(frame, places, size) for frame in (frame0, frame1)], axis=-1)
         return fusion.sources_at(frame0, frame1, moved, places, size)
 
     def _upscale(self) -> Callable[[chex.Array, int], chex.Array] | None:
         """CARN-M as a pure function, or None where only a correction is brought back to size."""
         if self.is_aligned:
             return None
-        if self.is_initializing():
-            return lambda image, scale: jnp.repeat(
-                jnp.repeat(image, scale, axis=1), scale, axis=2
-            )  # nothing to apply yet
         network, variables = self.carn_m.clone(parent=None), self.carn_m.variables
         return lambda image, scale: network.apply(variables, image, scale)[0]
 
