@@ -16,7 +16,7 @@ from jaxdyn.jobs import Part, Run, check_finite
 from jaxdyn.output import Output
 from jaxdyn.parts import Parts
 from jaxdyn.video import Source
-from jaxdyn.windows import Distinct, Window, cut_windows
+from jaxdyn.windows import Distinct, Window, arrays, cut_windows
 
 
 class Large(Protocol):
@@ -91,7 +91,7 @@ class Upscaling(Run):
         length = self.upscaler.length + 2 * self.upscaler.overlap
         samples = sampling.sample_frames(self.clip, self.part, length, keep_partial)
         if samples:
-            windows = [Window(frames, (0, len(frames)), None, 0).arrays() for frames in samples]
+            windows = [arrays(frames) for frames in samples]
             threshold = self.upscaler.meet(budget, windows)
             self.found = f"threshold {threshold:.4g} meets the budget of {100 * budget:g}%"
             self.found += f" on {plural(len(windows), 'sampled window')}"
@@ -103,7 +103,7 @@ class Upscaling(Run):
 
     def write(self, step: Window, writer: Any, submit: Callable[..., None]) -> None:
         """Writes the large frames of a window, each as often as it is shown."""
-        larges = self.upscaler.window(*step.arrays(), step.keep)  # Large [scale H, scale W, 3]
+        larges = self.upscaler.window(*arrays(step.frames), step.keep)  # Large [scale H, scale W, 3]
         larges.reverse()
         for frame in step.kept:
             large = larges.pop()  # and let go when it is written: large frames weigh most

@@ -77,11 +77,13 @@ class Window:
         """What a run that continues after this window has to know."""
         return {"before": self.before}
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """frames float32 [n, H, W, 3], starts bool [n]: nothing is known of what came before the first frame."""
-        starts = np.array([frame.is_cut for frame in self.frames])
-        starts[0] = True
-        return np.stack([frame.picture.rgb for frame in self.frames]), starts
+
+def arrays(frames: list[Distinct]) -> tuple[np.ndarray, np.ndarray]:
+    """frames float32 [n, H, W, 3], starts bool [n]: a shot begins at each cut, and at the first frame, before which
+    nothing is known."""
+    starts = np.array([frame.is_cut for frame in frames])
+    starts[0] = True
+    return np.stack([frame.picture.rgb for frame in frames]), starts
 
 
 def distinct(intervals: Iterator[Interval]) -> Iterator[Distinct]:
