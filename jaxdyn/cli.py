@@ -387,7 +387,8 @@ def parse_time(text: str) -> Fraction:
 
 def parse_share(text: str) -> float:
     """A share of the dense compute from 0.6 or 60%."""
-    value = _number(text.removesuffix("%").rstrip(), "a share such as 0.6 or 60%") / (100 if text.endswith("%") else 1)
+    number = text.removesuffix("%")
+    value = _number(number, "a share such as 0.6 or 60%", text) / (1 if number == text else 100)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be over 0 and at most 1, such as 0.6 or 60%")
     return float(value)
@@ -424,13 +425,13 @@ def parse_device(text: str) -> str:
     return text
 
 
-def _number(text: str, wanted: str) -> Fraction:
+def _number(text: str, wanted: str, given: str | None = None) -> Fraction:
     try:
         value = Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+        raise argparse.ArgumentTypeError(f"{(given or text)!r} is not {wanted}") from None
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is negative; {wanted} is needed")
+        raise argparse.ArgumentTypeError(f"{(given or text)!r} is negative; {wanted} is needed")
     return value
 
 
