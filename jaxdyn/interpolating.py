@@ -77,7 +77,7 @@ class Interpolation(Run):
         pairs = sampling.sample_pairs(self.clip, self.part, keep_partial)
         if pairs:
             bias = self.interpolator.meet(budget, pairs)
-            self.found = f"a bias of {bias:.3g} on the finders' logits meets the budget of {100 * budget:g}%"
+            self.found = f"a bias of {bias:.3g} on the finders' logits comes nearest to the budget of {100 * budget:g}%"
             self.found += f" on {plural(len(pairs), 'sampled pair')}"
         else:
             self.output.notes.append("the budget changed nothing: no two neighbouring frames show motion")

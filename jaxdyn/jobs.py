@@ -185,7 +185,7 @@ class Run:
         """What else is to be said."""
         notes, total = [], self.total
         if self.found:
-            share = f", {total.flops / total.dense_flops:.1%} on the whole" if total.dense_flops else ""
+            share = f"; all frames took {total.flops / total.dense_flops:.1%}" if total.dense_flops else ""
             notes.append(f"{self.found}{share}")
         if total.damaged:
             notes.append(f"{plural(total.damaged, 'source frame')} arrived damaged and went through as decoded")

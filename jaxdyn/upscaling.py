@@ -93,7 +93,7 @@ class Upscaling(Run):
         if samples:
             windows = [arrays(frames) for frames in samples]
             threshold = self.upscaler.meet(budget, windows)
-            self.found = f"threshold {threshold:.4g} meets the budget of {100 * budget:g}%"
+            self.found = f"threshold {threshold:.4g} comes nearest to the budget of {100 * budget:g}%"
             self.found += f" on {plural(len(windows), 'sampled window')}"
 
     def windows(self, frames: Iterator[Distinct]) -> Iterator[Window]:

@@ -343,6 +343,30 @@ def test_a_size_that_the_codec_refuses_is_told_before_any_work(tmp_path):
     left_over(tmp_path, "in")
 
 
+def test_damaged_frames_are_counted_once(tmp_path, short_segments, monkeypatch):
+    """Those that samples and overlaps read again are not counted again."""
+    damaged = {Fraction(index, 25) for index in (0, 9, 10, 14)}
+    monkeypatch.setattr(Picture, "is_damaged", property(lambda self: self.time in damaged))
+    source = write_clip(tmp_path / "in.mp4", pan(20))
+    with pytest.raises(KeyboardInterrupt):
+        upscale_video(source, tmp_path / "out.mp4", Failing(KeyboardInterrupt(), 3), resume=True, budget=0.5)
+    report = upscale_video(source, tmp_path / "out.mp4", Nearest(), resume=True, budget=0.5)
+    assert report.frames_resumed == 10
+    assert report.counts.damaged == 4
+    assert "4 source frames arrived damaged and went through as decoded" in report.notes
+
+
+def test_a_budget_that_the_model_refuses(tmp_path):
+    class Static(Nearest):
+        def meet(self, budget, windows):
+            raise UserError("a static network has no budget")
+
+    source = write_clip(tmp_path / "in.mp4", pan(5))
+    with pytest.raises(UserError, match="a static network has no budget"):
+        upscale_video(source, tmp_path / "out.mp4", Static(), budget=0.5)
+    left_over(tmp_path, "in.mp4")
+
+
 def test_one_window_of_frames_is_in_memory(tmp_path, monkeypatch):
     """However long the clip: one window, its large frames, and the queues."""
     source = write_clip(tmp_path / "in.mp4", pan(80, 16, 16))
@@ -400,7 +424,7 @@ def test_a_budget_is_met_on_sampled_windows(tmp_path, num_frames, sizes):
     report = upscale_video(source, tmp_path / "out.mp4", model, budget=0.6)
     assert model.budgets == [(0.6, sizes)]
     windows = f"{len(sizes)} sampled window{'s' if len(sizes) > 1 else ''}"
-    assert report.notes == (f"threshold 0.43 meets the budget of 60% on {windows}, 30.0% on the whole",)
+    assert report.notes == (f"threshold 0.43 comes nearest to the budget of 60% on {windows}; all frames took 30.0%",)
 
 
 def test_budgets_of_interpolation(tmp_path):
@@ -410,7 +434,8 @@ def test_budgets_of_interpolation(tmp_path):
     report = interpolate_video(source, tmp_path / "out.mp4", model, budget=0.25)
     assert model.budgets == [(0.25, 8)]
     assert report.notes[0] == (
-        "a bias of -1.5 on the finders' logits meets the budget of 25% on 8 sampled pairs, 25.0% on the whole"
+        "a bias of -1.5 on the finders' logits comes nearest to the budget of 25% on 8 sampled pairs; "
+        "all frames took 25.0%"
     )
     still = write_clip(tmp_path / "still.mp4", [pan(1)[0]] * 5)
     model = Average()
@@ -454,7 +479,7 @@ def test_the_command(tmp_path, nearest, capsys):
     assert out.count("\n") == 1
     assert out.startswith(f"{tmp_path / 'out.mkv'}: 14 frames in, 14 out (14 made, ")
     assert "note: no maps: this network takes the same path everywhere" in err
-    assert "note: threshold 0.43 meets the budget of 60% on 2 sampled windows, 30.0% on the whole" in err
+    assert "note: threshold 0.43 comes nearest to the budget of 60% on 2 sampled windows; all frames took 30.0%" in err
     assert read_clip(tmp_path / "out.mkv").codec == "ffv1"
 
 
