@@ -146,7 +146,7 @@ class Interpolation(Run):
             return
         model = getattr(self.interpolator, "model", None)
         grid = {name: getattr(model, name) for name in ("patch", "stride") if hasattr(model, name)}
-        self.save_map(maps.draw(frame.rgb, frame.route, getattr(model, "num_group", 5), **grid), self.number)
+        self.save_map(maps.draw(frame.rgb, frame.route, getattr(model, "num_group", 5), **grid))
 
 
 def make_plan(clip: Source, factor: int, fps: Fraction | int | None, since: Fraction | None) -> Multiply | Resample:

@@ -173,9 +173,9 @@ class Run:
         if self.progress:
             self.progress(Progress(self.total.frames_in + self.counts.frames_in, self.num_expected, self.number))
 
-    def save_map(self, picture: np.ndarray, number: int) -> None:
-        """Writes a picture of a Route, named as the output frame."""
-        images.write_image(self.map_folder / f"{number:08d}.png", picture)
+    def save_map(self, picture: np.ndarray) -> None:
+        """Writes a picture of a Route, named as the output frame that is written next."""
+        images.write_image(self.map_folder / f"{self.number:08d}.png", picture)
 
     def say_no_map(self) -> None:
         """Notes that there is nothing to draw."""

@@ -134,7 +134,7 @@ class Upscaling(Run):
         if large.blocks is None:
             self.say_no_map()
             return
-        self.save_map(maps.draw_blocks(large.frame, large.blocks, self.upscaler.model.grid(*self.size)), self.number)
+        self.save_map(maps.draw_blocks(large.frame, large.blocks, self.upscaler.model.grid(*self.size)))
 
 
 def enlarge_alpha(alpha: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:
