@@ -11,8 +11,9 @@ from jaxdyn.ops import conv
 def reference(x, kernel, stride, padding, dilation, groups):
     """XLA's convolution on an image padded by hand."""
     reach = 0 if padding == "valid" else dilation * (kernel.shape[0] // 2)
+    rows = 0 if padding == "sides" else reach
     x = jnp.pad(
-        x, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect" if padding == "reflect" else "constant"
+        x, ((0, 0), (rows, rows), (reach, reach), (0, 0)), mode="reflect" if padding == "reflect" else "constant"
     )
     return jax.lax.conv_general_dilated(
         x,
@@ -37,11 +38,13 @@ def reference(x, kernel, stride, padding, dilation, groups):
         (7, 1, "valid", 1, 1),
         (1, 1, "zero", 1, 4),
         (4, 2, "valid", 1, 1),
+        (3, 1, "sides", 1, 1),
     ],
 )
-def test_values_and_gradients_equal_xla(random, size, stride, padding, dilation, groups):
+@pytest.mark.parametrize("num_out", [8, 12])  # few and many have a kernel's gradient of their own
+def test_values_and_gradients_equal_xla(random, size, stride, padding, dilation, groups, num_out):
     x = jnp.asarray(random.randn(2, 25, 22, 4), jnp.float32)
-    kernel = jnp.asarray(random.randn(size, size, 4 // groups, 8), jnp.float32)
+    kernel = jnp.asarray(random.randn(size, size, 4 // groups, num_out), jnp.float32)
 
     def ours(x, kernel):
         return conv.conv2d(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
