@@ -50,6 +50,20 @@ def flows(stack: np.ndarray, choice: Choice) -> np.ndarray:
     return np.concatenate([v, u] if choice.reverse else [u, v], axis=-1)
 
 
+def frames(stack: np.ndarray, choice: Choice) -> np.ndarray:
+    """Frames of a sequence, [T, H, W, C]."""
+    stack = stack[::-1] if choice.reverse else stack
+    return np.moveaxis(_geometry(np.moveaxis(stack, 0, 2), choice), 2, 0)
+
+
+def motions(to_next: np.ndarray, to_previous: np.ndarray, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
+    """Motion of a sequence, [T - 1, H, W, 2] px each: frame t -> t + 1, and back. Time backwards exchanges them."""
+    order = slice(None, None, -1) if choice.reverse else slice(None)
+    both = np.concatenate([to_next, to_previous], axis=-1)[order]  # [T - 1, H, W, 4]
+    both = np.stack([flows(pair, choice) for pair in both])
+    return both[..., :2], both[..., 2:]
+
+
 def draw_colours(generator: np.random.Generator, number: int, strength: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     """Gain and shift for each crop and channel, [number, 1, 1, 3] each; all pictures of a crop get the same."""
     gain = 1 + strength * (
