@@ -40,6 +40,30 @@ def dis(frame0: np.ndarray, frame1: np.ndarray, edge: int = 384) -> tuple[np.nda
     return search(grey0, grey1), search(grey1, grey0)
 
 
+def dis_of_clips(clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Motion between neighbouring frames of clips, both ways, at their own size.
+
+    Args:
+      clips: [B, T, H, W, 3] RGB, uint8, or float in [0, 1].
+
+    Returns:
+      (to_next, to_previous): float32 [B, T - 1, H, W, 2], px; from frame t to t + 1, and from t + 1 to t.
+
+    Raises:
+      ValueError: clips of another shape.
+    """
+    clips = np.asarray(clips)
+    if clips.ndim != 5 or clips.shape[-1] != 3 or 0 in clips.shape:
+        raise ValueError(f"`clips` must be [B, T, H, W, 3] with at least one pixel; got shape {clips.shape}.")
+    batch, time, height, width, _ = clips.shape
+    to_next, to_previous = (np.zeros((batch, time - 1, height, width, 2), np.float32) for _ in range(2))
+    for b in range(batch):
+        greys = [_grey(frame, height, width) for frame in clips[b]]  # uint8 [H, W] each
+        for t in range(time - 1):
+            to_next[b, t], to_previous[b, t] = search(greys[t], greys[t + 1]), search(greys[t + 1], greys[t])
+    return to_next, to_previous
+
+
 def search(grey0: np.ndarray, grey1: np.ndarray, finest_scale: int | None = None) -> np.ndarray:
     """Motion from one grey picture to another, at their own size.
 

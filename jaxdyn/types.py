@@ -67,6 +67,35 @@ class Route:
                 raise ValueError(f"route.{name} holds {values.min()} to {values.max()}, expected {low} to {high}")
 
 
+@struct.dataclass
+class BlockRoute:
+    """Which residual blocks run on which tile of which frame: SkipVSR's decision as a value.
+
+    Attributes:
+      blocks: [B, 2, T, M, n_h, n_w] bool, M_m^t of Eq. 9; 0 backward, 1 forward, T by frame, M blocks.
+    """
+
+    blocks: chex.Array
+
+    @classmethod
+    def of(cls, value: "BlockRoute | Mapping[str, Any]") -> "BlockRoute":
+        """A BlockRoute from a BlockRoute or from a mapping with `blocks`."""
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, Mapping) and set(value) == {"blocks"}:
+            return cls(**value)
+        raise ValueError(f"route (={type(value).__name__}) must be a BlockRoute or a mapping with the key 'blocks'")
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Refuse a Route of the wrong shape or kind."""
+        if tuple(self.blocks.shape) != shape:
+            raise ValueError(
+                f"route.blocks has shape {tuple(self.blocks.shape)}, expected {shape}: (B, 2, T, num_block, n_h, n_w)"
+            )
+        if self.blocks.dtype != bool:
+            raise ValueError(f"route.blocks has dtype {self.blocks.dtype}, expected bool")
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """The cost of one part of a computation.

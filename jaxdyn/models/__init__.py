@@ -8,7 +8,7 @@ def build(name: str, **overrides) -> nn.Module:
     """A network of the published size, or with some of its fields changed: `build("cain", num_block=4)`.
 
     Args:
-      name: "pwcnet", "carn_m", "cain" or "cain_sd".
+      name: "pwcnet", "spynet", "carn_m", "cain", "cain_sd", "basicvsr" or "skipvsr".
       **overrides: fields of the module.
 
     Raises:
@@ -23,9 +23,20 @@ def build(name: str, **overrides) -> nn.Module:
 
 def modules() -> dict[str, type[nn.Module]]:
     """Name and class of every network."""
+    from jaxdyn.models.basicvsr import BasicVSR
     from jaxdyn.models.cain import CAIN
     from jaxdyn.models.cain_sd import CainSD
     from jaxdyn.models.carn import CARNM
     from jaxdyn.models.pwcnet import PWCNet
+    from jaxdyn.models.skipvsr import SkipVSR
+    from jaxdyn.models.spynet import SpyNet
 
-    return {"pwcnet": PWCNet, "carn_m": CARNM, "cain": CAIN, "cain_sd": CainSD}
+    return {
+        "pwcnet": PWCNet,
+        "spynet": SpyNet,
+        "carn_m": CARNM,
+        "cain": CAIN,
+        "cain_sd": CainSD,
+        "basicvsr": BasicVSR,
+        "skipvsr": SkipVSR,
+    }

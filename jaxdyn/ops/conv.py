@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-Padding = Literal["zero", "reflect", "valid"]
+Padding = Literal["zero", "reflect", "valid", "sides"]
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -67,7 +67,7 @@ def conv2d(
       bias: [O], or None.
       stride: step between output samples, in pixels.
       padding: "zero" or "reflect" add dilation (k - 1) / 2 pixels on every side (odd kernels, PyTorch's `padding=k //
-        2`); "valid" adds none.
+        2`); "valid" adds none; "sides" adds zeros to the left and the right only.
       dilation: distance between kernel taps, in pixels.
       groups: the channels are cut into this many independent convolutions. They run one by one, which on a CPU is ten
         times faster than XLA's own grouped form.
@@ -86,9 +86,11 @@ def conv2d(
         )
     if num_out % groups:
         raise ValueError(f"output channels (={num_out}) must be divisible by groups (={groups})")
-    if padding not in ("zero", "reflect", "valid"):
-        raise ValueError(f"padding (={padding!r}) must be 'zero', 'reflect' or 'valid'")
+    if padding not in ("zero", "reflect", "valid", "sides"):
+        raise ValueError(f"padding (={padding!r}) must be 'zero', 'reflect', 'valid' or 'sides'")
     py, px = (0, 0) if padding == "valid" else (dilation * (kh // 2), dilation * (kw // 2))
+    if padding == "sides":
+        py = 0
     if padding == "reflect":
         x = pad_reflect(x, ((py, py), (px, px)))
         py = px = 0
