@@ -149,23 +149,7 @@ def test_a_student_that_equals_its_teacher_and_skips_nothing_has_nothing_to_corr
     assert metrics["error"] > 1e-6
 
 
-def test_the_gates_loss_is_the_sum_of_its_parts(model, params, config, batch):
-    stage = stages.Stage(**{**config.stages[1], "dense": 0.0, "lambda_1": 0.7, "lambda_2": 0.3})
-    compute = lambda p: upscaling.gates_loss(model, stage, p, batch, jax.random.key(2), None)  # noqa: E731
-    (loss, found), gradient = jax.jit(jax.value_and_grad(compute, has_aux=True))(student_of(params))
-    np.testing.assert_allclose(loss, found["rec"] + 0.7 * found["mask"] + 0.3 * found["error"], rtol=1e-6)
-    assert 0 < found["executed"] < 1
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-    for name in ("gate_backward", "gate_forward"):
-        assert np.abs(gradient[name]["kernel"]).max() > 0
-    # Without Eq. 8 the gates learn nothing: a mask is a constant to the gradient.
-    stage = stages.Stage(**{**config.stages[1], "dense": 0.0, "lambda_1": 0.0})
-    gradient, _ = jax.jit(jax.grad(compute, has_aux=True))(student_of(params))
-    assert all(np.abs(leaf).max() == 0 for leaf in jax.tree.leaves(gradient["gate_forward"]))
-
-
-@pytest.fixture(scope="module")
-def results(model, params, batch):
+def both_runs(model, params, batch):
     """Student and teacher, masked, at a threshold that skips some blocks."""
     clip, motion = sequences.clip_of(batch), sequences.motion_of(batch)
 
@@ -180,47 +164,79 @@ def results(model, params, batch):
     return run(student_of(params))
 
 
+@pytest.fixture(scope="module")
+def results(model, params, batch):
+    return both_runs(model, params, batch)
+
+
+@pytest.fixture(scope="module")
+def results_of_patches(model, params, batch):
+    return both_runs(model.clone(tiling="patches", stride=6), params, batch)
+
+
 @pytest.mark.parametrize("kind", list(upscaling.CONFIDENCES))
-def test_confidences_by_slow_loops(kind, model, params, batch, results):
+@pytest.mark.parametrize("tiling", ["frame", "patches"])
+def test_confidences_by_slow_loops(kind, tiling, model, params, batch, request):
+    results = request.getfixturevalue("results" if tiling == "frame" else "results_of_patches")
+    model = model if tiling == "frame" else model.clone(tiling="patches", stride=6)
     clip, target = sequences.clip_of(batch), np.asarray(sequences.target_of(batch))
     own = (student_of(params), params)
     found = jax.jit(lambda: upscaling.CONFIDENCES[kind](model, own, results, clip, target))()
     found = np.broadcast_to(found, results[0][1]["scores"].shape)
     grid = model.grid(*clip.shape[2:4])
-    (side_y, side_x), last = grid.patch, model.num_block // model.interval - 1
-    features = [np.asarray(aux["features"]) for _, aux in results]
-    pictures = [np.asarray(large) for large, _ in results]
+    clip = np.asarray(clip)
 
-    def tile(image, row, column, factor):
+    def tile(image, row, column, factor=1):
         y, x = factor * grid.rows[row], factor * grid.columns[column]
-        return image[y : y + factor * side_y, x : x + factor * side_x]
+        return image[y : y + factor * grid.patch[0], x : x + factor * grid.patch[1]]
 
-    def decibel(large, b, t, row, column):
-        square = (tile(large, row, column, 4) - tile(target[b, t], row, column, 4)) ** 2
-        return 10 * np.log10(square.mean() + upscaling.FLOOR)
+    def expected(b, d, t, m, row, column):
+        pair = []
+        for p, (large, aux) in zip(own, results, strict=True):
+            target_number = 0 if m < 2 else 1  # the targets are blocks 2 and 4
+            features, large = np.asarray(aux["features"]), np.asarray(large[b, t])
+            if tiling == "frame":
+                features, picture = features[b], clip[b, t]
+            else:
+                features = features[(b * grid.shape[0] + row) * grid.shape[1] + column]
+                picture = tile(clip[b, t], row, column)
+            if kind == "feature":
+                pair.append(tile(features[d, t, -1], row, column) if tiling == "frame" else features[d, t, -1])
+                continue
+            if kind == "psnr interval":
+                large = np.asarray(basicvsr.upsample(p, picture[None], *features[:, t, target_number][:, None])[0])
+            is_whole = tiling == "frame" or kind == "psnr"
+            error = (tile(large, row, column, 4) if is_whole else large) - tile(target[b, t], row, column, 4)
+            pair.append(10 * np.log10((error**2).mean() + upscaling.FLOOR))
+        return 1 - np.tanh(((pair[0] - pair[1]) ** 2).mean())
 
     generator = np.random.default_rng(0)
     for _ in range(12):
-        b, d, t, m, row, column = (int(generator.integers(n)) for n in found.shape)
-        level = m // model.interval
-        if kind == "feature interval":
-            expected = results[0][1]["confidence"][b, d, t, m, row, column]
-        elif kind == "feature":
-            pair = [tile(part[b, d, t, last], row, column, 1) for part in features]
-            expected = 1 - np.tanh(((pair[0] - pair[1]) ** 2).mean())
-        else:
-            large = pictures
-            if kind == "psnr interval":
-                large = [
-                    basicvsr.upsample(p, clip[b, t][None], part[b, 0, t, level][None], part[b, 1, t, level][None])[0]
-                    for p, part in zip(own, features, strict=True)
-                ]
-                large = [np.asarray(image) for image in large]
-            else:
-                large = [picture[b, t] for picture in pictures]
-            gap = decibel(large[0], b, t, row, column) - decibel(large[1], b, t, row, column)
-            expected = 1 - np.tanh(gap**2)
-        np.testing.assert_allclose(found[b, d, t, m, row, column], expected, atol=2e-4)
+        place = tuple(int(generator.integers(n)) for n in found.shape)
+        wanted = results[0][1]["confidence"][place] if kind == "feature interval" else expected(*place)
+        np.testing.assert_allclose(found[place], wanted, atol=2e-4)
+    assert np.ptp(found) > 1e-6
+
+
+def test_the_gates_loss_is_the_sum_of_its_parts(model, params, config, batch, results):
+    stage = stages.Stage(**{**config.stages[1], "dense": 0.0, "alphas": (0.5, 0.5), "lambda_1": 0.7, "lambda_2": 0.3})
+    compute = lambda p: upscaling.gates_loss(model, stage, p, batch, jax.random.key(2), None)  # noqa: E731
+    (loss, found), gradient = jax.jit(jax.value_and_grad(compute, has_aux=True))(student_of(params))
+    np.testing.assert_allclose(loss, found["rec"] + 0.7 * found["mask"] + 0.3 * found["error"], rtol=1e-6)
+    (large, aux), (_, aux_of_teacher) = results
+    np.testing.assert_allclose(found["rec"], losses.charbonnier(large, sequences.target_of(batch)), rtol=1e-5)
+    maps = [np.square(part["features"]).sum(-1) for part in (aux, aux_of_teacher)]
+    np.testing.assert_allclose(found["error"], np.square(maps[0] - maps[1]).mean(), rtol=1e-4)
+    np.testing.assert_allclose(found["executed"], np.asarray(aux["route"].blocks).mean(), rtol=1e-6)
+    assert 1 / 3 < found["executed"] < 0.95
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    # A mask is a constant to the gradient: the gates learn from Eq. 8 alone, whose gradient is known.
+    score, error = aux["scores"], aux["scores"] - aux["confidence"]
+    slope = np.asarray(upscaling.compared(2 * error * score * (1 - score)))  # [B, 2, T - 1, M, n_h, n_w]
+    np.testing.assert_allclose(found["mask"], np.square(upscaling.compared(error)).mean(), rtol=1e-5)
+    for side, name in enumerate(basicvsr.DIRECTIONS):
+        expected = 0.7 * slope[:, side].sum() / slope.size
+        np.testing.assert_allclose(gradient[f"gate_{name}"]["bias"], expected, rtol=1e-4)
 
 
 def test_the_first_frame_of_each_direction_is_not_compared():
@@ -241,7 +257,7 @@ def test_thresholds_are_drawn_from_their_range(config):
 
 
 def test_spynet_learns_synthetic_motion():
-    network = SpyNet(num_level=3, widths=(4, 4, 4, 4))
+    network = SpyNet(num_level=2, widths=(4, 4, 4, 4))
     stage = stages.Stage(
         "flow", "spynet", (("", 1.0),), num_step=12, learning_rate=2e-3, batch=2, size=24, reach=4.0, warm_up=2
     )
