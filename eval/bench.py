@@ -1,4 +1,4 @@
-"""Times dense, masked and packed execution against each other: `python -m eval.bench interpolate`.
+"""Times dense, masked and packed execution against each other: `python -m eval.bench interpolate`, or `upscale`.
 
 Everything is timed in one run, interleaved, and medians are compared, because machines are noisy. The dense network is
 the static one of the same widths on the whole frame, jitted by itself. A Route at a share of its FLOPs is made by hand
@@ -25,24 +25,38 @@ from absl import app, flags
 
 from jaxdyn import flops, models
 from jaxdyn.models.cain_sd import CainSD
-from jaxdyn.types import Cost, Route
+from jaxdyn.models.skipvsr import SkipVSR
+from jaxdyn.types import BlockRoute, Cost, Route, Stage
 
 LADDER = ((2, 1), (2, 3), (2, 5), (1, 1), (1, 3), (1, 5), (0, 1), (0, 2), (0, 3), (0, 4), (0, 5))
 """(scale, depth), from the cheapest to the dearest: what patches of rising difficulty get."""
 
-_SIZE = flags.DEFINE_string("size", "1280x720", "WIDTHxHEIGHT of the frames, in pixels.")
-_SHARES = flags.DEFINE_list(
-    "shares", ["0.75", "0.5", "0.3"], "Shares of the dense FLOPs at which packed execution is timed."
-)
-_ROUTES = flags.DEFINE_list(
-    "routes", ["mixed", "depth"], "How Routes reach a share: 'mixed' scales and depths, or 'depth' alone."
-)
+SIZES = {"interpolate": "1280x720", "upscale": "320x180"}
+SHARES = {"interpolate": (0.75, 0.5, 0.3), "upscale": (0.78, 0.63, 0.43)}
+"""What the papers measure at: sizes of the input, shares of the dense FLOPs."""
+
+_SIZE = flags.DEFINE_string("size", None, f"WIDTHxHEIGHT of the input frames, in pixels; default {SIZES}.")
+_SHARES = flags.DEFINE_list("shares", None, f"Shares of the dense FLOPs for packed execution; default {SHARES}.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Interleaved rounds; medians are printed.")
-_CHUNKS = flags.DEFINE_list("chunks", None, "Patches side by side at scale 1, 1/2 and 1/4; default the network's.")
-_FEATURES = flags.DEFINE_integer("num_feat", 192, "Features of CAIN.")
-_BLOCKS = flags.DEFINE_integer("num_block", 12, "Blocks of a residual group.")
+_FEATURES = flags.DEFINE_integer("num_feat", None, "Features of the network; default as published.")
+_BLOCKS = flags.DEFINE_integer(
+    "num_block", None, "Blocks of a residual group, or of a direction; default as published."
+)
 _MASKED = flags.DEFINE_bool("masked", False, "Time masked execution too (slow: it computes everything).")
 _JSON = flags.DEFINE_string("json", None, "Write the rows to this file as well.")
+_ROUTES = flags.DEFINE_list(
+    "routes", ["mixed", "depth"], "interpolate: how Routes reach a share, 'mixed' scales and depths, or 'depth' alone."
+)
+_CHUNKS = flags.DEFINE_list("chunks", None, "interpolate: patches side by side at scale 1, 1/2, 1/4.")
+_FRAMES = flags.DEFINE_integer("frames", 10, "upscale: frames of the clip.")
+_TILINGS = flags.DEFINE_list("tilings", ["frame", "patches"], "upscale: tiles of the whole frame, or patches.")
+_PARALLEL = flags.DEFINE_integer("parallel", None, "upscale: tiles side by side.")
+_TILE = flags.DEFINE_integer("tile", None, "upscale: side of a tile, in pixels.")
+
+FIELDS = {
+    "interpolate": {"num_feat": _FEATURES, "num_block": _BLOCKS},
+    "upscale": {"num_feat": _FEATURES, "num_block": _BLOCKS, "parallel": _PARALLEL, "tile": _TILE},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,19 +163,106 @@ def interpolate(
         cost = flops.masked_cost(model, height, width)
         plans.append(("masked", cost, functools.partial(lambda r: dynamic(variables, *frames, r, "masked"), route)))
 
+    return _rows(plans, dense_cost, rounds)
+
+
+def blocks_at_share(model: SkipVSR, time: int, height: int, width: int, share: float, seed: int = 0) -> BlockRoute:
+    """A Route whose executed cost is as near to a share of the dense FLOPs as whole tiles allow.
+
+    Each tile of each frame gets a difficulty at random, and each of its blocks runs with a chance that grows with it:
+    different tiles run in every block, as gates decide.
+    """
+    shape = (1, 2, time, model.num_block, *model.grid(height, width).shape)
+    random = np.random.RandomState(seed)
+    ease = 0.5 * random.rand(*shape[:3], 1, *shape[4:]) + 0.5 * random.rand(*shape)
+    dense = flops.dense_basicvsr(model, height, width).flops * time
+
+    def at(part: float) -> BlockRoute:
+        return BlockRoute(ease <= np.quantile(ease, part) if part > 0 else np.zeros(shape, bool))
+
+    def miss(part: float) -> float:
+        cost = flops.block_route_cost(model, at(part), height, width, model.parallel)
+        return abs(cost.flops / dense - share)
+
+    near = min(np.linspace(0, 1, 21), key=miss)
+    return at(float(min(np.clip(np.linspace(near - 0.05, near + 0.05, 21), 0, 1), key=miss)))
+
+
+def upscale(
+    width: int,
+    height: int,
+    time: int,
+    shares: Sequence[float],
+    tilings: Sequence[str],
+    rounds: int,
+    has_masked: bool = False,
+    **overrides,
+) -> list[Row]:
+    """Dense BasicVSR against SkipVSR at some shares of its FLOPs, random weights and frames; seconds of a frame.
+
+    Args:
+      width, height: of the small frames, in pixels.
+      time: frames of the clip.
+      shares: of the dense FLOPs, SpyNet included on both sides.
+      tilings: "frame" or "patches".
+      rounds: interleaved repetitions.
+      has_masked: whether masked execution is timed as well.
+      **overrides: fields of `SkipVSR`.
+    """
+    networks = [models.build("skipvsr", **overrides, tiling=tiling) for tiling in tilings]
+    sizes = {name: getattr(networks[0], name) for name in ("num_feat", "num_block", "num_hr", "motion")}
+    static = models.build("basicvsr", **sizes)
+    clip = jnp.asarray(np.random.RandomState(0).rand(1, time, height, width, 3), jnp.float32)
+    variables = jax.jit(networks[0].init)(jax.random.key(0), jnp.zeros((1, 1, 8, 8, 3)))
+    static_variables = {"params": {k: v for k, v in variables["params"].items() if not k.startswith("gate_")}}
+
+    @jax.jit
+    def dense(v, x):
+        return static.apply(v, x)[0]
+
+    @functools.partial(jax.jit, static_argnums=(0, 4))
+    def dynamic(model, v, x, route, execution):
+        large, aux = model.apply(v, x, 0.0, route, execution)
+        return large, aux["scores"]  # the gates' answers, so that their work is done
+
+    dense_cost = Cost(tuple(_times(stage, time) for stage in flops.dense_basicvsr(static, height, width).stages))
+    plans: list[tuple[str, Cost, Callable]] = [("dense BasicVSR", dense_cost, lambda: dense(static_variables, clip))]
+    for model in networks:
+        for share in shares:
+            route = blocks_at_share(model, time, height, width, share)
+            cost = flops.block_route_cost(model, route, height, width, model.parallel)
+            call = functools.partial(
+                lambda m, r: dynamic(m, variables, clip, r, "packed"), model, jax.device_put(route)
+            )
+            plans.append((f"packed, {model.tiling} at {share:.0%}", cost, call))
+        if has_masked:
+            full = BlockRoute(np.ones_like(route.blocks))
+            cost = flops.block_route_cost(model, full, height, width)
+            call = functools.partial(
+                lambda m, r: dynamic(m, variables, clip, r, "masked"), model, jax.device_put(route)
+            )
+            plans.append((f"masked, {model.tiling}", cost, call))
+    return _rows(plans, dense_cost, rounds, per=time)
+
+
+def _times(stage: Stage, times: float) -> Stage:
+    return dataclasses.replace(stage, times=stage.times * times)
+
+
+def _rows(plans: Sequence[tuple[str, Cost, Callable]], dense_cost: Cost, rounds: int, per: int = 1) -> list[Row]:
+    """Time all plans, the dense one first; seconds and FLOPs of one of `per` frames."""
     seconds, first = time_interleaved([call for *_, call in plans], rounds)
     rows = []
     for (name, cost, _), spent, begun in zip(plans, seconds, first, strict=True):
         share, speedup = cost.share(dense_cost), seconds[0] / spent
-        efficiency = speedup * share if len(rows) else None
         rows.append(
             Row(
                 name,
-                spent,
-                cost.flops / 1e9,
+                spent / per,
+                cost.flops / per / 1e9,
                 share,
                 speedup,
-                efficiency,
+                speedup * share if rows else None,
                 cost.flops / spent / 1e9,
                 max(begun - spent, 0.0),
             )
@@ -186,19 +287,27 @@ def table(rows: Sequence[Row]) -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Print the table of what is named on the command line."""
-    if argv[1:] != ["interpolate"]:
-        raise app.UsageError(f"name what to time: `python -m eval.bench interpolate`, got {argv[1:]}")
-    width, height = map(int, _SIZE.value.split("x"))
-    overrides = {"num_feat": _FEATURES.value, "num_block": _BLOCKS.value}
-    if _CHUNKS.value:
-        overrides["chunks"] = tuple(map(int, _CHUNKS.value))
-    rows = interpolate(
-        width, height, [float(s) for s in _SHARES.value], _ROUTES.value, _ROUNDS.value, _MASKED.value, **overrides
-    )
+    if argv[1:] not in (["interpolate"], ["upscale"]):
+        raise app.UsageError(f"name what to time: `python -m eval.bench interpolate` or `upscale`, got {argv[1:]}")
+    job = argv[1]
+    width, height = map(int, (_SIZE.value or SIZES[job]).split("x"))
+    shares = [float(s) for s in _SHARES.value or SHARES[job]]
+    overrides = {name: flag.value for name, flag in FIELDS[job].items() if flag.value is not None}
+    if job == "interpolate":
+        if _CHUNKS.value:
+            overrides["chunks"] = tuple(map(int, _CHUNKS.value))
+        rows = interpolate(width, height, shares, _ROUTES.value, _ROUNDS.value, _MASKED.value, **overrides)
+        what = f"{width}x{height}, chunks {overrides.get('chunks', CainSD.chunks)}"
+    else:
+        tilings = _TILINGS.value
+        rows = upscale(width, height, _FRAMES.value, shares, tilings, _ROUNDS.value, _MASKED.value, **overrides)
+        what = (
+            f"{_FRAMES.value} frames of {width}x{height}, {overrides.get('parallel', SkipVSR.parallel)} tiles together"
+        )
     device = jax.devices()[0]
     print(
-        f"{width}x{height}, {device.device_kind} on {platform.machine()}, JAX {metadata.version('jax')}, "
-        f"chunks {overrides.get('chunks', CainSD.chunks)}, medians of {_ROUNDS.value} interleaved rounds"
+        f"{what}, {device.device_kind} on {platform.machine()}, JAX {metadata.version('jax')}, "
+        f"medians of {_ROUNDS.value} interleaved rounds"
     )
     print(table(rows))
     if _JSON.value:

@@ -6,7 +6,7 @@ Networks:           models.build(name), one network a file
 Routing:            routing (straight-through sampling, masked and packed execution)
 Measures:           flops, metrics, losses
 Weights:            load(name), pretrained, convert
-Video:              pipeline.interpolate_video, interpolator.Interpolator, video, motion
+Video:              pipeline.interpolate_video, pipeline.upscale_video, interpolator.Interpolator, video, motion
 """
 
 from jaxdyn.version import __version__

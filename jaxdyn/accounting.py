@@ -7,11 +7,14 @@ from typing import Any
 
 @dataclasses.dataclass
 class Counts:
-    """Frames of a job or of one segment; `frames_out` is the sum of `shown`, `made`, `held` and `copied`."""
+    """Frames of a job or of one segment; `frames_out` is the sum of `shown`, `made`, `held` and `copied`.
+
+    Of an upscaled video, `made` are its large frames and `copied` those at source frames that repeat the one before.
+    """
 
     frames_in: int = 0  # source frames read
     shown: int = 0  # source frames in the output at their own time
-    made: int = 0  # in-between frames by the model
+    made: int = 0  # frames by the model
     held: int = 0  # in-between times at a cut: the nearest source frame
     copied: int = 0  # in-between times between equal frames: the first of them
     cuts: int = 0
@@ -49,6 +52,8 @@ class Report:
       seconds: wall time of this run.
       frames_resumed: output frames that an earlier run had made.
       notes: what else the user should know, one line each.
+      size_in: (width, height) of the source's frames.
+      size_out: of the target's.
     """
 
     source: Path
@@ -59,6 +64,8 @@ class Report:
     seconds: float
     frames_resumed: int = 0
     notes: tuple[str, ...] = ()
+    size_in: tuple[int, int] | None = None
+    size_out: tuple[int, int] | None = None
 
     @property
     def share(self) -> float | None:
@@ -70,15 +77,32 @@ class Report:
         c = self.counts
         kinds = [f"{c.shown} shown", f"{c.made} made"]
         kinds.append(f"{c.held} held at {plural(c.cuts, 'cut')}" if c.cuts else "no cuts")
-        kinds.append(
-            f"{c.copied} copied at {plural(c.repeats, 'repeated frame')}" if c.repeats else "no repeated frames"
-        )
+        kinds.append(self._copies())
+        return self._line(kinds, f"{self.duration_in:.2f} s in, {self.duration_out:.2f} s out")
+
+    def _copies(self) -> str:
+        c = self.counts
+        return f"{c.copied} copied at {plural(c.repeats, 'repeated frame')}" if c.repeats else "no repeated frames"
+
+    def _line(self, kinds: list[str], extent: str) -> str:
+        c = self.counts
         share = "" if self.share is None else f", {self.share:.1%} of the dense FLOPs"
         resumed = f", {self.frames_resumed} frames from an earlier run" if self.frames_resumed else ""
         return (
             f"{self.target}: {plural(c.frames_in, 'frame')} in, {c.frames_out} out ({', '.join(kinds)}){share}, "
-            f"{self.duration_in:.2f} s in, {self.duration_out:.2f} s out, took {self.seconds:.1f} s{resumed}"
+            f"{extent}, took {self.seconds:.1f} s{resumed}"
         )
+
+
+class UpscaleReport(Report):
+    """What an upscaling job did."""
+
+    def line(self) -> str:
+        """The last line of a job."""
+        c = self.counts
+        kinds = [f"{c.made} made", self._copies(), plural(c.cuts, "cut") if c.cuts else "no cuts"]
+        sizes = " -> ".join(f"{width}x{height}" for width, height in (self.size_in, self.size_out))
+        return self._line(kinds, f"{sizes}, {self.duration_out:.2f} s of video")
 
 
 @dataclasses.dataclass(frozen=True)

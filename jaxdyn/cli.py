@@ -13,12 +13,15 @@ from typing import Any, NoReturn
 from jaxdyn.errors import UserError, one_line
 from jaxdyn.version import __version__
 
-DEFAULT_WEIGHTS = "cain_sd"
+WEIGHTS = {"interpolate": "cain_sd", "upscale": "skipvsr"}  # the defaults
+BUDGET_HELP = "meet a share of the full network's compute: 0.6 or 60%%"
 EPILOG = """\
 examples:
   jaxdyn interpolate in.mp4 out.mp4                  twice the frame rate, sound kept
   jaxdyn interpolate in.mp4 out.mp4 --fps 60         any rate
   jaxdyn interpolate long.mkv out.mkv --resume       continues where a stopped run ended
+  jaxdyn upscale in.mp4 out.mp4                      four times as wide and as high
+  jaxdyn upscale in.mp4 out.mp4 --budget 60%         with that share of the full network's compute
   jaxdyn demo                                        makes a clip of its own and interpolates it
   jaxdyn flops --model cain --size 2048x1080 --json
 """
@@ -61,29 +64,32 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     command = commands.add_parser("interpolate", help="make frames between the frames of a video")
-    command.add_argument("source", metavar="IN", help="a video, or a folder of images")
-    command.add_argument("target", metavar="OUT", help="a video (.mp4 .m4v .mov .mkv .webm), or a folder for PNG files")
+    add_video_options(command, maps="write pictures of every patch's scale and depth")
     rate = command.add_mutually_exclusive_group()
     rate.add_argument("--factor", type=int, help="2, 4 or 8 times as many frames (default 2)")
     rate.add_argument("--fps", type=parse_rate, metavar="R", help="any constant rate instead: 60, 59.94, 60000/1001")
-    command.add_argument("--start", type=parse_time, metavar="T", help="begin at a time: 12.5, 1:02:03.5")
-    command.add_argument("--end", type=parse_time, metavar="T", help="end before a time")
-    command.add_argument("--source-fps", type=parse_rate, metavar="R", help="rate of an image folder (default 24)")
-    command.add_argument(
-        "--resume", action="store_true", help="keep whole segments in OUT.parts and continue from them"
-    )
-    command.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    command.add_argument("--keep-partial", action="store_true", help="of a clip that breaks midway keep what is whole")
-    command.add_argument("--maps", metavar="DIR", help="write pictures of every patch's scale and depth")
-    command.add_argument("--codec", choices=["h264", "hevc", "vp9", "av1", "ffv1"], help="default h264, in .webm vp9")
-    command.add_argument("--crf", type=int, help="quality, lower is better (default h264 17, hevc 20, vp9 and av1 24)")
-    add_model_options(command)
+    command.add_argument("--budget", type=parse_share, metavar="S", help=BUDGET_HELP)
+    add_model_options(command, WEIGHTS["interpolate"])
     command.set_defaults(run=interpolate)
+
+    command = commands.add_parser("upscale", help="make the frames of a video four times as wide and as high")
+    add_video_options(command, maps="write pictures of the share of blocks that ran on every patch")
+    amount = command.add_mutually_exclusive_group()
+    amount.add_argument(
+        "--threshold",
+        type=parse_threshold,
+        metavar="A",
+        help="0 to 1: 0 runs every block, more skips more (default the weights' own)",
+    )
+    amount.add_argument("--budget", type=parse_share, metavar="S", help=BUDGET_HELP)
+    add_model_options(command, WEIGHTS["upscale"])
+    command.add_argument("--parallel", type=parse_count, metavar="N", help="how many patches run together")
+    command.set_defaults(run=upscale)
 
     command = commands.add_parser("demo", help="make a moving scene with sound and interpolate it")
     command.add_argument("target", metavar="OUT", nargs="?", default="jaxdyn-demo.mp4", help="default jaxdyn-demo.mp4")
     command.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    add_model_options(command)
+    add_model_options(command, WEIGHTS["interpolate"])
     command.set_defaults(run=demo)
 
     command = commands.add_parser("flops", help="what a network costs at a frame size")
@@ -100,9 +106,26 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_model_options(command: argparse.ArgumentParser) -> None:
+def add_video_options(command: argparse.ArgumentParser, maps: str) -> None:
+    """Paths and options of every command that turns a video into another."""
+    command.add_argument("source", metavar="IN", help="a video, or a folder of images")
+    command.add_argument("target", metavar="OUT", help="a video (.mp4 .m4v .mov .mkv .webm), or a folder for PNG files")
+    command.add_argument("--start", type=parse_time, metavar="T", help="begin at a time: 12.5, 1:02:03.5")
+    command.add_argument("--end", type=parse_time, metavar="T", help="end before a time")
+    command.add_argument("--source-fps", type=parse_rate, metavar="R", help="rate of an image folder (default 24)")
+    command.add_argument(
+        "--resume", action="store_true", help="keep whole segments in OUT.parts and continue from them"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    command.add_argument("--keep-partial", action="store_true", help="of a clip that breaks midway keep what is whole")
+    command.add_argument("--maps", metavar="DIR", help=maps)
+    command.add_argument("--codec", choices=["h264", "hevc", "vp9", "av1", "ffv1"], help="default h264, in .webm vp9")
+    command.add_argument("--crf", type=int, help="quality, lower is better (default h264 17, hevc 20, vp9 and av1 24)")
+
+
+def add_model_options(command: argparse.ArgumentParser, weights: str) -> None:
     """Options of every command that runs a model."""
-    command.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"a name or a file (default {DEFAULT_WEIGHTS})")
+    command.add_argument("--weights", default=weights, help=f"a name or a file (default {weights})")
     command.add_argument("--device", metavar="cpu|gpu[:N]", type=parse_device, help="where to compute (default JAX's)")
     command.add_argument(
         "--execution",
@@ -116,32 +139,58 @@ def interpolate(arguments: argparse.Namespace) -> None:
     """`jaxdyn interpolate`."""
     from jaxdyn import pipeline
 
-    source, target = Path(arguments.source), Path(arguments.target)
-    pipeline.check_paths(
-        source, target, arguments.overwrite
-    )  # what is wrong with the paths is said before the model loads
-    pipeline.open_source(source, arguments.source_fps)
+    check_input(arguments)
     interpolator = load_interpolator(arguments)
     with friendly_os_errors(arguments.target), progress_bar() as progress:
         report = pipeline.interpolate_video(
-            source,
-            target,
+            arguments.source,
+            arguments.target,
             interpolator,
             factor=2 if arguments.factor is None else arguments.factor,
             fps=arguments.fps,
-            start=arguments.start,
-            end=arguments.end,
-            codec=arguments.codec,
-            crf=arguments.crf,
-            resume=arguments.resume,
-            overwrite=arguments.overwrite,
-            keep_partial=arguments.keep_partial,
-            map_folder=arguments.maps,
-            source_fps=arguments.source_fps,
-            settings=describe_model(arguments),
             progress=progress,
+            **video_options(arguments),
         )
     tell(report)
+
+
+def upscale(arguments: argparse.Namespace) -> None:
+    """`jaxdyn upscale`."""
+    from jaxdyn import pipeline
+
+    check_input(arguments)
+    upscaler = load_upscaler(arguments)
+    with friendly_os_errors(arguments.target), progress_bar() as progress:
+        report = pipeline.upscale_video(
+            arguments.source, arguments.target, upscaler, progress=progress, **video_options(arguments)
+        )
+    tell(report)
+
+
+def check_input(arguments: argparse.Namespace) -> None:
+    """What is wrong with the paths is said before the model loads."""
+    from jaxdyn import jobs
+
+    source = Path(arguments.source)
+    jobs.check_paths(source, Path(arguments.target), arguments.overwrite)
+    jobs.open_source(source, arguments.source_fps)
+
+
+def video_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `add_video_options` and --budget gave, as `pipeline` names it."""
+    return {
+        "budget": arguments.budget,
+        "start": arguments.start,
+        "end": arguments.end,
+        "codec": arguments.codec,
+        "crf": arguments.crf,
+        "resume": arguments.resume,
+        "overwrite": arguments.overwrite,
+        "keep_partial": arguments.keep_partial,
+        "map_folder": arguments.maps,
+        "source_fps": arguments.source_fps,
+        "settings": describe_model(arguments),
+    }
 
 
 def demo(arguments: argparse.Namespace) -> None:
@@ -184,22 +233,48 @@ def convert(arguments: argparse.Namespace) -> None:
 
 
 def load_interpolator(arguments: argparse.Namespace) -> Any:
-    """The model of --weights on --device.
+    """The interpolation model of --weights on --device.
 
     Raises:
       UserError: no such weights, damaged ones or of a network that makes no frames; no such device.
     """
+    with loaded_model(arguments) as (model, variables, device):
+        from jaxdyn.interpolator import Interpolator
+
+        return Interpolator(model, variables, execution=arguments.execution, device=device)
+
+
+def load_upscaler(arguments: argparse.Namespace) -> Any:
+    """The upscaling model of --weights on --device.
+
+    Raises:
+      UserError: no such weights, damaged ones or of a network that enlarges no video; no such device.
+    """
+    with loaded_model(arguments) as (model, variables, device):
+        from jaxdyn.upscaler import Upscaler
+
+        return Upscaler(
+            model,
+            variables,
+            threshold=arguments.threshold,
+            execution=arguments.execution,
+            device=device,
+            parallel=arguments.parallel,
+        )
+
+
+@contextlib.contextmanager
+def loaded_model(arguments: argparse.Namespace) -> Iterator[tuple[Any, Any, Any]]:
+    """(model, variables, device) of --weights and --device; what goes wrong with them names the option."""
     if arguments.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"  # before JAX is imported: a GPU is left to others
     import jax
 
     from jaxdyn import pretrained
-    from jaxdyn.interpolator import Interpolator
 
     device = choose_device(arguments.device, jax)
     with friendly_errors(f"--weights {arguments.weights}"):
-        model, variables = pretrained.load(arguments.weights)
-        return Interpolator(model, variables, execution=arguments.execution, device=device)
+        yield *pretrained.load(arguments.weights), device
 
 
 def choose_device(name: str | None, jax: Any) -> Any:
@@ -226,7 +301,9 @@ def describe_model(arguments: argparse.Namespace) -> str:
     if os.path.isfile(weights):
         status = os.stat(weights)
         weights = f"{os.path.realpath(weights)} {status.st_size} {status.st_mtime_ns}"
-    return f"{weights}, {arguments.execution}"
+    settings = f"{weights}, {arguments.execution}"
+    threshold = getattr(arguments, "threshold", None)
+    return settings if threshold is None else f"{settings}, threshold {threshold}"
 
 
 def tell(report: Any) -> None:
@@ -308,6 +385,30 @@ def parse_time(text: str) -> Fraction:
     return seconds
 
 
+def parse_share(text: str) -> float:
+    """A share of the dense compute from 0.6 or 60%."""
+    number = text.removesuffix("%")
+    value = _number(number, "a share such as 0.6 or 60%", text) / (1 if number == text else 100)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be over 0 and at most 1, such as 0.6 or 60%")
+    return float(value)
+
+
+def parse_threshold(text: str) -> float:
+    """From 0, which runs every block, to 1, which runs none."""
+    value = _number(text, "a threshold from 0 to 1")
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is over 1; a threshold from 0 to 1 is needed")
+    return float(value)
+
+
+def parse_count(text: str) -> int:
+    """1 or more."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
+    return int(text)
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """(width, height) from "2048x1080"."""
     width, _, height = text.lower().partition("x")
@@ -324,13 +425,13 @@ def parse_device(text: str) -> str:
     return text
 
 
-def _number(text: str, wanted: str) -> Fraction:
+def _number(text: str, wanted: str, given: str | None = None) -> Fraction:
     try:
         value = Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+        raise argparse.ArgumentTypeError(f"{(given or text)!r} is not {wanted}") from None
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is negative; {wanted} is needed")
+        raise argparse.ArgumentTypeError(f"{(given or text)!r} is negative; {wanted} is needed")
     return value
 
 

@@ -64,6 +64,7 @@ class Encoding:
     time_base: Fraction
     colour: colour.Colour
     aspect: Fraction | None
+    display_matrix: tuple[int, ...] | None
     is_upsampled: bool  # made frames come from RGB whose chroma had the encoder's own resolution
 
 
@@ -74,16 +75,18 @@ def choose_encoding(
     time_base: Fraction,
     codec: str | None = None,
     crf: int | None = None,
+    has_detail: bool = False,
 ) -> tuple[Encoding, list[str]]:
     """How to encode a clip for a target's container, and what is said about it.
 
     Args:
-      properties: of the source.
+      properties: of the source, with the size of the result.
       target: its suffix names the container.
       rate: mean frames a second of the result.
       time_base: s; every time of the result is a multiple of it.
       codec: one of `CODECS`; None = the container's default.
       crf: constant rate factor; None = the codec's default.
+      has_detail: made frames have colour detail of their own, finer than the source's.
 
     Raises:
       UserError: a container or a codec that is not known here, or that do not go together.
@@ -131,7 +134,8 @@ def choose_encoding(
         time_base=time_base,
         colour=tags,
         aspect=properties.aspect,
-        is_upsampled=not source_is_rgb or colour.subsampling(pixel_format) == (1, 1),
+        display_matrix=properties.display_matrix,
+        is_upsampled=not (source_is_rgb or has_detail) or colour.subsampling(pixel_format) == (1, 1),
     )
     return encoding, notes
 
@@ -190,6 +194,11 @@ class VideoWriter:
         context.colorspace, context.color_range = encoding.colour.matrix, encoding.colour.range
         if encoding.aspect:
             context.sample_aspect_ratio = encoding.aspect
+        try:
+            self.container.start_encoding()  # a size that the codec does not take is told before any frame is made
+        except (av.FFmpegError, ValueError) as error:
+            self.abort()
+            raise self._refusal(error) from None
 
     def write_source(self, picture: Picture, time: Fraction) -> None:
         """A source frame, shown at `time` (s): what was decoded, untouched if the codec has its pixel format."""
@@ -234,11 +243,14 @@ class VideoWriter:
         try:
             self._mux(self.stream.encode(frame))
         except av.FFmpegError as error:
-            encoding = self.encoding
-            size = f"{encoding.width}x{encoding.height} {encoding.pixel_format}"
-            raise UserError(
-                f"--codec {encoding.codec}: cannot encode {size} ({one_line(error)}); choose another codec or a folder."
-            ) from None
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: Exception) -> UserError:
+        encoding = self.encoding
+        size = f"{encoding.width}x{encoding.height} {encoding.pixel_format}"
+        return UserError(
+            f"--codec {encoding.codec}: cannot encode {size} ({one_line(error)}); choose another codec or a folder."
+        )
 
     def _mux(self, packets: list) -> None:
         for packet in packets:
@@ -289,8 +301,8 @@ def join_video(
         streams = [_video_packets(segments, video, encoding, end, origin)]
         if source is None:
             return _mux_all(out, streams, notes)
-        if source.properties.display_matrix:
-            video.set_display_matrix(source.properties.display_matrix)
+        if encoding.display_matrix:
+            video.set_display_matrix(encoding.display_matrix)
         with source.open() as container:
             copied, notes = copy_streams(container, out, source.path)
             _copy_tags(container, out, video, source.path, origin, end)

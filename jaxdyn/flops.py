@@ -10,6 +10,7 @@ the shapes of convolutions and matrix products. The cost of a Route is then a su
 takes a chunk as deep as its deepest patch. With one patch a chunk they are equal.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -22,9 +23,9 @@ from flax import linen as nn
 from jax.extend import core
 
 from jaxdyn import models, routing
-from jaxdyn.models import cain, cain_sd, fusion
+from jaxdyn.models import basicvsr, cain, cain_sd, fusion, skipvsr
 from jaxdyn.ops import conv, patches
-from jaxdyn.types import SCALES, Cost, Route, Stage
+from jaxdyn.types import SCALES, BlockRoute, Cost, Route, Stage
 
 MEAN_SHIFT = 2 * (3 * 3 + 3)
 """CARN-M's two mean shifts are layers in the published file and constants here; its parameters are counted as
@@ -217,6 +218,124 @@ def exit_costs(model: cain_sd.CainSD, patch: int = 256) -> np.ndarray:
     return table / patch**2
 
 
+# Super-resolution: one frame of a clip
+
+
+@functools.cache
+def dense_basicvsr(model: basicvsr.BasicVSR, height: int, width: int) -> Cost:
+    """The static network of the model's widths on one whole frame, its two flows included (DIS has no FLOPs).
+
+    Args:
+      model: BasicVSR, or SkipVSR, whose gates and tiles are left out.
+      height, width: of the small frame, in pixels.
+    """
+    return Cost(tuple(_vsr_stages(model, 1, height, width).values()))
+
+
+def _vsr_stages(model: basicvsr.BasicVSR, num: int, height: int, width: int) -> dict[str, Stage]:
+    """What one frame of a clip costs, as `num` pictures of height x width: "flow" (both ways), "warp", "head", "block"
+    (of all pictures, both directions, all blocks) and "tail"."""
+    params = _vsr_params(model)
+    image, features = _spec(num, height, width, 3), _spec(num, height, width, model.num_feat)
+    flow, is_fresh = _spec(num, height, width, 2), jax.ShapeDtypeStruct((num,), bool)
+    stages = {}
+    if model.motion == "spynet":
+        network = models.build("spynet")
+        stages["flow"] = measure(
+            "SpyNet", lambda p, a, b: network.apply({"params": p}, a, b)[0], params["flow"], image, image, times=2
+        )
+
+    def arrive(features, flow, is_fresh):
+        return basicvsr.arrive(features, {"flow": flow, "is_fresh": is_fresh})
+
+    def block(body, x):
+        return basicvsr.residual_block(body, 0, x)
+
+    one = params["forward"]
+    stages["warp"] = measure("warp", arrive, features, flow, is_fresh, times=2)
+    stages["head"] = measure("head", basicvsr.head, one["head"], image, features, times=2)
+    stages["block"] = measure("residual block", block, one["body"], features, times=2 * model.num_block)
+    stages["tail"] = measure("upsampling", basicvsr.upsample, params, image, features, features)
+    return stages
+
+
+@functools.cache
+def skipvsr_stages(model: skipvsr.SkipVSR, height: int, width: int) -> dict[str, Stage]:
+    """The cost of each part of SkipVSR on one frame.
+
+    Keys: "flow", "warp", "head", "tail", of all pictures that travel by themselves, one execution; "gate", one tile
+    compared and scored; "tile", one residual block on one tile, its halo included; "merge" of patches.
+    """
+    grid = model.grid(height, width)
+    num, size = (1, (height, width)) if model.tiling == "frame" else (math.prod(grid.shape), grid.patch)
+    stages = _vsr_stages(model, num, *size)
+    del stages["block"]
+    params, (h, w), f, r = _vsr_params(model), grid.patch, model.num_feat, skipvsr.HALO
+
+    def tile(body, slab):
+        block = basicvsr.block_at(body, 0)
+        y = nn.relu(conv.conv2d(slab, block["conv1"]["kernel"], block["conv1"]["bias"], padding="valid"))
+        y = conv.conv2d(y, block["conv2"]["kernel"], block["conv2"]["bias"], padding="valid")
+        return slab[:, r:-r, r:-r] + y
+
+    def compare(gate, after, before):
+        return skipvsr.score(gate, jnp.abs(after - before).sum(axis=(0, 1)) / (h * w))
+
+    slab = _spec(1, h + 2 * r, w + 2 * r, f)
+    stages["tile"] = measure("residual block of a tile", tile, params["forward"]["body"], slab)
+    stages["gate"] = measure("gate of a tile", compare, params["gate_forward"], _spec(h, w, f), _spec(h, w, f))
+    if model.tiling == "patches":
+        where = skipvsr.enlarged(grid)
+        pieces = _spec(1, *grid.shape, *where.patch, 3)
+        stages["merge"] = measure("merge", lambda p: patches.merge(p, where), pieces)
+    return stages
+
+
+def block_route_cost(
+    model: skipvsr.SkipVSR,
+    route: BlockRoute,
+    height: int,
+    width: int,
+    parallel: int | None = None,
+    keep: tuple[int, int] | None = None,
+) -> Cost:
+    """What a Route costs, everything included: motion, gates, blocks, upsampling.
+
+    Args:
+      model: whose stages are counted.
+      route: of clips of height x width; the cost is that of all their frames.
+      height, width: of the small frames, in pixels.
+      parallel: tiles that run together, as packed execution has it: the executed cost. None: the nominal cost.
+      keep: as given to the network; None: all frames.
+    """
+    stages = skipvsr_stages(model, height, width)
+    blocks = np.asarray(route.blocks)
+    batch, _, time, num_block = blocks.shape[:4]
+    flat = blocks.reshape(*blocks.shape[:4], -1)
+    num_run = flat.sum() if parallel is None else np.asarray(routing.executed_tiles(jnp.asarray(flat), parallel)).sum()
+    first, last = (0, time) if keep is None else keep
+    visited = batch * ((time - first) + last)  # frames, of both directions together
+    counts = {
+        "flow": 2 * batch * (time - 1),
+        "warp": visited,
+        "head": visited,
+        "tile": int(num_run),
+        "gate": visited * flat.shape[-1] * (num_block + 1),
+        "tail": batch * (last - first),
+        "merge": batch * (last - first),
+    }
+    return Cost(tuple(_times(stage, counts[name]) for name, stage in stages.items()))
+
+
+def block_flops(model: skipvsr.SkipVSR, route: BlockRoute, height: int, width: int) -> np.ndarray:
+    """FLOPs of each frame, direction, block and tile: [B, 2, T, M, n_h, n_w]."""
+    return np.asarray(route.blocks) * skipvsr_stages(model, height, width)["tile"].flops
+
+
+def _vsr_params(model: basicvsr.BasicVSR) -> chex.ArrayTree:
+    return shapes(model, _spec(1, 1, 8, 8, 3))["params"]
+
+
 # What the command line prints
 
 
@@ -224,8 +343,9 @@ def describe(name: str, width: int, height: int) -> dict:
     """One network's cost on one frame, as `jaxdyn flops --json` prints it.
 
     Args:
-      name: "cain", "cain_sd" (every patch at scale 1 to the last exit), "carn_m" (x2 of an input of this size) or
-        "pwcnet" (one flow).
+      name: "cain", "cain_sd" (every patch at scale 1 to the last exit), "carn_m" (x2 of an input of this size),
+        "pwcnet" or "spynet" (one flow), "basicvsr" or "skipvsr" (one frame, every block on the whole frame; SpyNet is
+        shown and left out of the sum and of the parameters, as the papers count).
       width, height: of the input, in pixels.
 
     Returns:
@@ -249,6 +369,9 @@ def describe(name: str, width: int, height: int) -> dict:
         variables = shapes(model, tiny)
         constants = MEAN_SHIFT
         cost = Cost((measure("x2", lambda v, a: model.apply(v, a, 2)[0], variables, _spec(1, height, width, 3)),))
+    elif name in ("basicvsr", "skipvsr"):
+        cost, params = _without_flow(model, height, width), _vsr_params(model)
+        variables = {part: leaves for part, leaves in params.items() if part != "flow"}
     else:
         image = _spec(1, height, width, 3)
         variables = shapes(model, image, image)
@@ -266,6 +389,12 @@ def describe(name: str, width: int, height: int) -> dict:
         "parameters": constants + sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables)),
         "stages": stages,
     }
+
+
+def _without_flow(model: basicvsr.BasicVSR, height: int, width: int) -> Cost:
+    """The static network on one frame, its two flows shown and not counted."""
+    flow, *rest = dense_basicvsr(model, height, width).stages
+    return Cost((*rest, dataclasses.replace(flow, is_excluded=True)))
 
 
 def shapes(model: nn.Module, *arguments) -> chex.ArrayTree:

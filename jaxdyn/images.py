@@ -31,7 +31,7 @@ class FolderSource:
 
     def __init__(self, path: str | Path, rate: Fraction):
         self.path = Path(path)
-        self.num_damaged, self.expected_end = 0, None
+        self.expected_end = None
         self.files = sorted((f for f in self.path.iterdir() if f.suffix.lower() in SUFFIXES), key=_natural)
         if not self.files:
             raise UserError(f"{path}: holds no image; give a folder of .png or .jpg files.")

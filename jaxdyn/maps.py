@@ -1,10 +1,14 @@
-"""Pictures of a Route: which scale and depth each patch got, drawn over the frame.
+"""Pictures of a Route, drawn over the frame: what each patch got.
 
-Colour is the scale a patch is computed at, strength of colour its depth, and each patch is labelled "scale:depth", for
-example "1/2:3". A patch at exit 0, where no network runs, keeps the frame's grey. A legend stands under the picture.
+`draw`, of an interpolated frame: colour is the scale a patch is computed at, strength of colour its depth, and each
+patch is labelled "scale:depth", for example "1/2:3". A patch at exit 0, where no network runs, keeps the frame's grey.
+`draw_blocks`, of an upscaled frame: strength of colour is the share of residual blocks that ran on a patch, and the
+label says it, "63%". A legend stands under the picture.
 """
 
+import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -15,6 +19,8 @@ from jaxdyn.types import SCALES, Route
 
 PATCH, STRIDE = 256, 240  # px, Section 4.1 of CAIN-SD: patches of 256 overlap by 16
 COLOURS = np.float32([[213, 94, 0], [86, 180, 233], [0, 158, 115]]) / 255  # scales 1, 1/2, 1/4; told apart by every eye
+BLOCK_COLOUR = COLOURS[0]
+MAX_STRENGTH = 0.7  # of a tint
 LEGEND_HEIGHT = 28  # px
 LEGEND_MIN_WIDTH = 240  # px; a narrower picture has no room for the legend
 LABEL_MIN_SIDE = 48  # px of a patch
@@ -50,34 +56,68 @@ def draw(
     where = patches.grid(*frame.shape[:2], *((max(frame.shape),) * 2 if is_whole else (patch, stride)))
     if scale.shape[1:] != where.shape:
         raise ValueError(f"the Route is {scale.shape[1:]} patches, a frame of {frame.shape[:2]} px has {where.shape}.")
+    tints = [
+        (COLOURS[s], strength(d, num_exit), label(s, d))
+        for s, d in zip(scale[index].ravel(), depth[index].ravel(), strict=True)
+    ]
+    return _with_legend(_tinted(frame, where, tints), functools.partial(legend, num_exit=num_exit))
+
+
+def draw_blocks(frame: np.ndarray, blocks: np.ndarray, grid: patches.Grid) -> np.ndarray:
+    """A picture of the blocks that ran over a frame.
+
+    Args:
+      frame: [H, W, 3] RGB, float in [0, 1] or uint8: the input frame, or the large one.
+      blocks: bool [2, num_block, n_h, n_w], both directions: whether a block ran on a patch.
+      grid: where the patches lie in the input frame.
+
+    Returns:
+      uint8 [H or H + 28, W, 3]: a legend is added under pictures of at least 240 px width.
+
+    Raises:
+      ValueError: blocks that are not the grid's, or a frame that is no whole multiple of the grid's.
+    """
+    blocks = np.asarray(blocks)
+    if blocks.ndim != 4 or blocks.shape[2:] != grid.shape:
+        raise ValueError(f"`blocks` must be [2, num_block, {grid.shape[0]}, {grid.shape[1]}]; got {blocks.shape}.")
+    scale = max(1, frame.shape[0] // grid.height)
+    if frame.shape != (scale * grid.height, scale * grid.width, 3):
+        raise ValueError(f"`frame` of shape {frame.shape} is no multiple of {grid.height} x {grid.width} (H x W).")
+    where = patches.Grid(
+        height=scale * grid.height,
+        width=scale * grid.width,
+        rows=tuple(scale * row for row in grid.rows),
+        columns=tuple(scale * column for column in grid.columns),
+        patch=(scale * grid.patch[0], scale * grid.patch[1]),
+    )
+    shares = blocks.mean(axis=(0, 1), dtype=np.float64)  # [n_h, n_w]
+    tints = [(BLOCK_COLOUR, MAX_STRENGTH * share, f"{share:.0%}") for share in shares.ravel()]
+    return _with_legend(_tinted(frame, where, tints), legend_blocks)
+
+
+def _tinted(frame: np.ndarray, where: patches.Grid, tints: list[tuple[np.ndarray, float, str]]) -> np.ndarray:
+    """The frame in grey, each patch tinted and labelled: (colour, strength, label) in row-major order -> uint8."""
     rgb = frame.astype(np.float32) / (255 if frame.dtype == np.uint8 else 1)
     grey = (0.8 * rgb @ np.float32([0.299, 0.587, 0.114]))[..., None]  # [H, W, 1]
     picture = np.repeat(grey, 3, axis=-1)
-    edges_y = cell_edges(where.rows, where.patch[0], frame.shape[0])
-    edges_x = cell_edges(where.columns, where.patch[1], frame.shape[1])
-    cells = [
-        (
-            edges_y[row],
-            edges_y[row + 1],
-            edges_x[column],
-            edges_x[column + 1],
-            scale[index, row, column],
-            depth[index, row, column],
-        )
-        for row in range(where.shape[0])
-        for column in range(where.shape[1])
-    ]
-    for top, bottom, left, right, s, d in cells:
+    edges_y = itertools.pairwise(cell_edges(where.rows, where.patch[0], where.height))
+    edges_x = itertools.pairwise(cell_edges(where.columns, where.patch[1], where.width))
+    cells = list(itertools.product(edges_y, edges_x))  # ((top, bottom), (left, right))
+    for ((top, bottom), (left, right)), (colour, amount, _) in zip(cells, tints, strict=True):
         area = picture[top:bottom, left:right]
-        area += strength(d, num_exit) * (COLOURS[s] - area)
+        area += amount * (colour - area)
     canvas = np.ascontiguousarray(np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8))
-    for top, bottom, left, right, s, d in cells:
+    for ((top, bottom), (left, right)), (_, _, text) in zip(cells, tints, strict=True):
         cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), (255, 255, 255), 1)
         if min(bottom - top, right - left) >= LABEL_MIN_SIDE:
-            _label(canvas, label(s, d), (left + right) // 2, (top + bottom) // 2)
-    return (
-        np.concatenate([canvas, legend(canvas.shape[1], num_exit)]) if canvas.shape[1] >= LEGEND_MIN_WIDTH else canvas
-    )
+            _label(canvas, text, (left + right) // 2, (top + bottom) // 2)
+    return canvas
+
+
+def _with_legend(canvas: np.ndarray, legend_of: Callable[[int], np.ndarray]) -> np.ndarray:
+    """The canvas, and where there is room the legend of its width under it."""
+    width = canvas.shape[1]
+    return np.concatenate([canvas, legend_of(width)]) if width >= LEGEND_MIN_WIDTH else canvas
 
 
 def cell_edges(starts: tuple[int, ...], patch: int, side: int) -> list[int]:
@@ -88,7 +128,7 @@ def cell_edges(starts: tuple[int, ...], patch: int, side: int) -> list[int]:
 
 def strength(depth: int, num_exit: int) -> float:
     """How much a patch is tinted: 0 at exit 0, else from 0.2 to 0.7."""
-    return 0.0 if depth == 0 else 0.2 + 0.5 * (depth - 1) / max(1, num_exit - 1)
+    return 0.0 if depth == 0 else 0.2 + (MAX_STRENGTH - 0.2) * (depth - 1) / max(1, num_exit - 1)
 
 
 def label(scale: int, depth: int) -> str:
@@ -111,6 +151,18 @@ def legend(width: int, num_exit: int) -> np.ndarray:
             left = x + 56 + (depth - 1) * 14
             if left + 12 <= (index + 1) * step:
                 strip[8:20, left : left + 12] = np.rint(colour * 255)
+    return strip
+
+
+def legend_blocks(width: int) -> np.ndarray:
+    """uint8 [28, W, 3]: from a patch where no block ran to one where all did."""
+    strip = np.full((LEGEND_HEIGHT, width, 3), 24, np.uint8)
+    cv2.putText(strip, "blocks that ran", (4, 18), FONT, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+    for index in range(5):
+        colour = 0.35 + MAX_STRENGTH * index / 4 * (BLOCK_COLOUR - 0.35)
+        left = 104 + 14 * index
+        strip[8:20, left : left + 12] = np.rint(colour * 255)
+    cv2.putText(strip, "0 to 100%", (178, 18), FONT, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
     return strip
 
 

@@ -10,8 +10,10 @@ import av
 from jaxdyn import encode, images
 from jaxdyn.errors import UserError
 from jaxdyn.parts import Record
-from jaxdyn.schedule import Multiply, Resample
+from jaxdyn.schedule import GRID, Keep, Multiply, Resample
 from jaxdyn.video import Source, VideoSource
+
+Plan = Keep | Multiply | Resample
 
 
 class Output(Protocol):
@@ -36,18 +38,24 @@ class Output(Protocol):
 
 
 class VideoOutput:
-    """A video file with the source's sound."""
+    """A video file with the source's sound, its sides `scale` times as long."""
 
     suffix = ".nut"
 
-    def __init__(self, clip: Source, target: Path, plan: Multiply | Resample, codec: str | None, crf: int | None):
-        properties = clip.properties
-        if isinstance(plan, Multiply):
-            rate, time_base = properties.rate * plan.factor, properties.time_base / 8
+    def __init__(
+        self, clip: Source, target: Path, plan: Plan, codec: str | None = None, crf: int | None = None, scale: int = 1
+    ):
+        properties = clip.properties.enlarged(scale)
+        if isinstance(plan, Keep):
+            rate, time_base = properties.rate, properties.time_base
+        elif isinstance(plan, Multiply):
+            rate, time_base = properties.rate * plan.factor, properties.time_base / GRID
             time_base = time_base if time_base.denominator <= encode.MAX_TICKS else properties.time_base
         else:
             rate, time_base = plan.rate, 1 / (plan.rate * -(-90000 // plan.rate))
-        self.encoding, self.notes = encode.choose_encoding(properties, target, rate, time_base, codec, crf)
+        self.encoding, self.notes = encode.choose_encoding(
+            properties, target, rate, time_base, codec, crf, has_detail=scale > 1
+        )
         self.plan = plan
         if isinstance(clip, VideoSource):
             with clip.open() as container, av.open(io.BytesIO(), "w", format=encode.muxer_name(target)) as trial:
@@ -101,15 +109,15 @@ class FolderOutput:
 
 
 def choose_output(
-    clip: Source, target: Path, plan: Multiply | Resample, codec: str | None = None, crf: int | None = None
+    clip: Source, target: Path, plan: Plan, codec: str | None = None, crf: int | None = None, scale: int = 1
 ) -> VideoOutput | FolderOutput:
-    """A folder if the target's name has no suffix, else a video.
+    """A folder if the target's name has no suffix, else a video; frames are `scale` times as large in both sides.
 
     Raises:
       UserError: an unknown kind of video, codec or combination; sound that the container cannot hold.
     """
     if target.suffix:
-        return VideoOutput(clip, target, plan, codec, crf)
+        return VideoOutput(clip, target, plan, codec, crf, scale)
     if codec is not None or crf is not None:
         raise UserError(
             f"{target}: a folder of PNG files has no --codec and no --crf; leave them out, or name a video."
@@ -117,9 +125,9 @@ def choose_output(
     return FolderOutput(clip)
 
 
-def shown_until(records: list[Record], plan: Multiply | Resample) -> Fraction:
+def shown_until(records: list[Record], plan: Plan) -> Fraction:
     """When the output's last frame ends, s of the source's clock."""
-    if isinstance(plan, Multiply):
+    if not isinstance(plan, Resample):
         return Fraction(records[-1].data["end"])
     frames = sum(record.data["frames"] for record in records)
     return plan.origin + frames / plan.rate

@@ -226,8 +226,8 @@ class Tiles:
 
 
 TileStep = Callable[[chex.Array, chex.Array], chex.Array]
-"""(slab [1, h + 2 r, W, F], valid [1, h + 2 r, W, 1]) -> [1, h, W, F]: slabs of tiles side by side, W = c (w + 2 r). Rows
-shrink by the halo; columns stay, and the r columns at each side of a tile are dropped afterwards."""
+"""(slab [1, h + 2 r, W, F], valid [1, h + 2 r, W, 1]) -> [1, h, W, F]: slabs of tiles side by side, W = c (w + 2 r).
+Rows shrink by the halo; columns stay, and the r columns at each side of a tile are dropped afterwards."""
 
 Compare = Callable[[chex.Array, chex.Array, chex.Array], chex.Array]
 """(after [h, w, F], before [h, w, F], which tile) -> a number, not minus infinity."""

@@ -42,6 +42,16 @@ class Multiply:
 
 
 @dataclasses.dataclass(frozen=True)
+class Keep:
+    """Every source frame at its own time, and nothing between."""
+
+    def moments(self, time: Fraction, until: Fraction, is_last: bool) -> list[Moment]:
+        """The source frame itself."""
+        del until, is_last
+        return [Moment(time, 0)]
+
+
+@dataclasses.dataclass(frozen=True)
 class Resample:
     """A constant rate of any ratio: each output time shows the nearest point of the grid."""
 

@@ -50,6 +50,13 @@ class Properties:
     display_matrix: tuple[int, ...] | None = None  # the rotation tag, as in ISO 14496-12
     is_interlaced: bool = False
 
+    def enlarged(self, scale: int) -> "Properties":
+        """Of the same clip with sides `scale` times as long."""
+        matrix = self.display_matrix
+        if matrix is not None:  # its last row moves the picture, in px
+            matrix = (*matrix[:6], matrix[6] * scale, matrix[7] * scale, matrix[8])
+        return dataclasses.replace(self, width=self.width * scale, height=self.height * scale, display_matrix=matrix)
+
 
 class Picture:
     """One source frame.
@@ -77,12 +84,16 @@ class Picture:
             return self.image[..., 3].astype(np.float32) * np.float32(1 / np.iinfo(self.image.dtype).max)
         return None
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the decoder flagged the frame."""
+        return isinstance(self.image, av.VideoFrame) and bool(self.image.is_corrupt)
+
 
 class Source(Protocol):
     """A clip to read: a video file (`VideoSource`) or a folder of images (`jaxdyn.images.FolderSource`)."""
 
     properties: Properties
-    num_damaged: int  # frames that the decoder flagged as damaged, so far
     expected_end: Fraction | None  # s, when the picture ends by the container's header
 
     def pictures(self, since: Fraction | None = None) -> Iterator[Picture]:
@@ -101,7 +112,6 @@ class VideoSource:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.num_damaged = 0
         if not self.path.is_file():
             raise UserError(f"{path}: no such file; check the path.")
         with self.open() as container:
@@ -189,7 +199,6 @@ class VideoSource:
                     self._broken(
                         end, f"the frame size changes from {wanted[0]}x{wanted[1]} to {frame.width}x{frame.height}"
                     )
-                self.num_damaged += bool(frame.is_corrupt)
                 duration = frame.duration * self.properties.time_base if frame.duration else None
                 time = self._time(frame, time, duration)
                 end = time + (duration or 1 / self.properties.rate)

@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 
+from jaxdyn.ops import patches
 from jaxdyn.types import Cost, Route, Stage
 
 
@@ -147,6 +148,7 @@ class Average:
 
     def __init__(self, has_route: bool = False):
         self.calls, self.has_route = 0, has_route
+        self.budgets: list[tuple[float, int]] = []  # (budget, number of pairs) of every call of `meet`
 
     def middle(self, frame0: np.ndarray, frame1: np.ndarray) -> SimpleNamespace:
         assert frame0.dtype == frame1.dtype == np.float32
@@ -160,3 +162,50 @@ class Average:
 
     def dense_cost(self, height: int, width: int) -> Cost:
         return Cost((Stage("dense", 100.0, 0.0),))
+
+    def meet(self, budget: float, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+        self.budgets.append((budget, len(pairs)))
+        return -1.5
+
+
+class Nearest:
+    """An upscaler that repeats pixels: quick, and its answer is known. It notes what it was asked.
+
+    Attributes:
+      asked: (frames, starts, keep) of every window.
+      budgets: (budget, number of frames of each window) of every call of `meet`.
+    """
+
+    def __init__(self, scale: int = 4, length: int = 5, overlap: int = 2, has_blocks: bool = False):
+        self.scale, self.length, self.overlap, self.has_blocks = scale, length, overlap, has_blocks
+        self.asked: list[tuple[np.ndarray, list[bool], tuple[int, int]]] = []
+        self.budgets: list[tuple[float, list[int]]] = []
+        self.model = SimpleNamespace(grid=lambda height, width: patches.grid(height, width, 48, 46))
+
+    def window(self, frames: np.ndarray, starts: np.ndarray, keep: tuple[int, int]) -> list[SimpleNamespace]:
+        assert frames.dtype == np.float32
+        assert frames.shape[-1] == 3
+        assert 0 <= frames.min() <= frames.max() <= 1
+        assert starts.dtype == bool
+        assert starts.shape == frames.shape[:1]
+        assert len(frames) <= self.length + 2 * self.overlap
+        assert 0 <= keep[0] < keep[1] <= len(frames)
+        assert keep[1] - keep[0] <= self.length
+        self.asked.append((frames.copy(), starts.tolist(), keep))
+        return [self.large(frame) for frame in frames[slice(*keep)]]
+
+    def large(self, frame: np.ndarray) -> SimpleNamespace:
+        large = frame.repeat(self.scale, axis=0).repeat(self.scale, axis=1)
+        blocks = np.arange(2 * 3 * 1 * 2).reshape(2, 3, 1, 2) % 4 == 0 if self.has_blocks else None
+        return SimpleNamespace(frame=large, blocks=blocks, cost=Cost((Stage("repeat", 30.0, 0.0),)))
+
+    def dense_cost(self, height: int, width: int) -> Cost:
+        return Cost((Stage("dense", 100.0, 0.0),))
+
+    def meet(self, budget: float, windows: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+        for frames, starts in windows:
+            assert frames.dtype == np.float32
+            assert starts.shape == frames.shape[:1]
+            assert starts[0]
+        self.budgets.append((budget, [len(frames) for frames, _ in windows]))
+        return 0.43

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxdyn import maps
+from jaxdyn.ops import patches
 from jaxdyn.types import Route
 
 
@@ -67,3 +68,28 @@ def test_a_mapping_is_a_route_too():
 def test_errors(shape, grid, message):
     with pytest.raises(ValueError, match=message):
         maps.draw(np.zeros(shape, np.float32), grid)
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_every_patch_has_the_strength_of_the_share_of_its_blocks(scale):
+    grid = patches.grid(96, 142, 48, 46)  # rows 0, 46, 48; columns 0, 46, 92, 94
+    blocks = np.zeros((2, 10, *grid.shape), bool)
+    blocks[..., 0, 0], blocks[0, ..., 0, 1], blocks[:, :1, 0, 2] = True, True, True
+    picture = maps.draw_blocks(np.full((scale * 96, scale * 142, 3), 0.5, np.float32), blocks, grid)
+    has_legend = scale * 142 >= maps.LEGEND_MIN_WIDTH
+    assert picture.dtype == np.uint8
+    assert picture.shape == (scale * 96 + maps.LEGEND_HEIGHT * has_legend, scale * 142, 3)
+    for column, share in ((10, 1.0), (60, 0.5), (100, 0.1)):
+        tint = 0.7 * share
+        found = picture[scale * 10, scale * column] / 255
+        np.testing.assert_allclose(found, tint * maps.BLOCK_COLOUR + (1 - tint) * 0.4, atol=0.01)
+    np.testing.assert_allclose(picture[scale * 60, scale * 10] / 255, 0.4, atol=0.01)  # no block ran: the frame's grey
+
+
+def test_blocks_of_another_grid_or_frame():
+    grid, blocks = patches.grid(48, 94, 48, 46), np.ones((2, 3, 1, 2), bool)
+    with pytest.raises(ValueError, match=r"\[2, num_block, 1, 2\]; got \(2, 3, 2, 2\)"):
+        maps.draw_blocks(np.zeros((48, 94, 3)), np.ones((2, 3, 2, 2), bool), grid)
+    for shape in ((48, 94), (48, 95, 3), (24, 47, 3), (96, 94, 3)):
+        with pytest.raises(ValueError, match="is no multiple of 48 x 94"):
+            maps.draw_blocks(np.zeros(shape, np.float32), blocks, grid)

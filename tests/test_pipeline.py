@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jaxdyn import images, pipeline
+from jaxdyn import images, jobs
 from jaxdyn.accounting import Counts, Report
 from jaxdyn.errors import SourceBrokenError, UserError
 from jaxdyn.pipeline import interpolate_video
@@ -37,7 +37,7 @@ class Failing(Average):
 @pytest.fixture
 def short_segments(monkeypatch):
     """Segments of 8 output frames."""
-    monkeypatch.setattr(pipeline, "SEGMENT_FRAMES", (8, 8))
+    monkeypatch.setattr(jobs, "SEGMENT_FRAMES", (8, 8))
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
@@ -214,7 +214,7 @@ def test_a_part_of_the_clip(tmp_path):
 def test_segments_make_no_difference(tmp_path, monkeypatch):
     source = write_clip(tmp_path / "in.mp4", pan(30), has_sound=True)
     whole = interpolate_video(source, tmp_path / "whole.mp4", Average(), factor=4, crf=0)
-    monkeypatch.setattr(pipeline, "SEGMENT_FRAMES", (8, 8))
+    monkeypatch.setattr(jobs, "SEGMENT_FRAMES", (8, 8))
     parts = interpolate_video(source, tmp_path / "parts.mp4", Average(), factor=4, crf=0)
     assert whole.counts == parts.counts
     one, two = read_clip(tmp_path / "whole.mp4"), read_clip(tmp_path / "parts.mp4")
@@ -407,7 +407,7 @@ def test_frames_do_not_pile_up(tmp_path):
         patch.setattr(VideoSource, "pictures", watched)
         interpolate_video(source, tmp_path / "out.mp4", Watching())
     assert clip.properties.num_frames == 60
-    assert alive[1] <= pipeline.AHEAD + 4
+    assert alive[1] <= jobs.AHEAD + 4
 
 
 def test_a_model_that_gives_nan_is_stopped(tmp_path):

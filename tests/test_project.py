@@ -42,10 +42,11 @@ def test_the_readme_names_the_commands_that_there_are():
     assert all(re.search(rf"^ +{name}( |$)", printed, re.MULTILINE) for name in headings)
 
 
-def test_the_readme_names_the_options_of_interpolate():
-    options = {option for option in commands()["interpolate"]._option_string_actions if option.startswith("--")}
-    table = README.split("### `jaxdyn demo")[0]
-    assert set(re.findall(r"`(--[a-z-]+)", table)) == options - {"--help"}
+@pytest.mark.parametrize("name", ["interpolate", "upscale"])
+def test_the_readme_names_the_options(name):
+    options = {option for option in commands()[name]._option_string_actions if option.startswith("--")}
+    section = re.search(rf"^### `jaxdyn {name} .*?(?=^### )", README, re.MULTILINE | re.DOTALL)[0]
+    assert set(re.findall(r"`(--[a-z-]+)", section)) == options - {"--help"}
 
 
 def test_the_console_script_is_the_command_line():

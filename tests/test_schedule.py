@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from jaxdyn.schedule import GRID, Moment, Multiply, Resample, between
+from jaxdyn.schedule import GRID, Keep, Moment, Multiply, Resample, between
 
 
 def shown(schedule, times, duration):
@@ -35,6 +35,11 @@ def test_multiply_keeps_variable_rate_in_place():
         Moment(Fraction(3), 4),
         Moment(Fraction(5), 0),
     ]
+
+
+def test_keep_keeps():
+    times = [Fraction(0), Fraction(1), Fraction(5)]
+    assert [moment for _, moment in shown(Keep(), times, Fraction(1))] == [Moment(time, 0) for time in times]
 
 
 @pytest.mark.parametrize("factor", [0, 1, 3, 6, 16, -2])

@@ -1,5 +1,6 @@
 """Tests of `jaxdyn.video`: decoding."""
 
+import dataclasses
 import itertools
 from fractions import Fraction
 
@@ -65,6 +66,15 @@ def test_rotation_tag(tmp_path, degrees):
     matrix = VideoSource(path).properties.display_matrix
     assert len(matrix) == 9
     assert matrix[8] == 1 << 30
+
+
+def test_an_enlarged_clip_is_turned_within_its_own_size(tmp_path):
+    properties = VideoSource(write_clip(tmp_path / "in.mp4", pan(1), rotation=90)).properties
+    moved = dataclasses.replace(properties, display_matrix=(0, 65536, 0, -65536, 0, 0, 48 << 16, 5 << 16, 1 << 30))
+    large = moved.enlarged(4)
+    assert (large.width, large.height, large.rate) == (256, 192, properties.rate)
+    assert large.display_matrix == (0, 65536, 0, -65536, 0, 0, 192 << 16, 20 << 16, 1 << 30)
+    assert properties.enlarged(1) == properties
 
 
 def test_ten_bit(tmp_path):

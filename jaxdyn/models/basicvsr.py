@@ -96,7 +96,7 @@ class BasicVSR(nn.Module):
       is_remat: recompute blocks and upsampling in the backward pass of training, which then keeps a layer's input
         only.
 
-    aux: `motion`; `backward`, `forward`, the features of each frame [B, T, H, W, F].
+    aux: `motion`; `backward`, `forward`, the features of the frames that were visited [B, T', H, W, F].
     """
 
     num_feat: int = 64
@@ -250,7 +250,8 @@ def propagate(
 
 
 def arrive(features: chex.Array, frame: dict) -> chex.Array:
-    """A neighbour's features at this frame's places: warped along the flow, nothing where a shot begins. [B, H, W, F]."""
+    """A neighbour's features at this frame's places, warped along the flow; nothing where a shot begins. [B, H, W,
+    F]."""
     warped = backward_warp(features, frame["flow"])
     return jnp.where(frame["is_fresh"][:, None, None, None], 0.0, warped)
 

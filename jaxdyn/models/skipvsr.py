@@ -46,7 +46,8 @@ HALO = 2
 class SkipVSR(BasicVSR):
     """The dynamic network: `(clip, threshold=0.0, route=None, execution=...) -> (large, aux)`.
 
-    Parameters are BasicVSR's, and `gate_backward`, `gate_forward` {kernel [F], bias []}, shared by a direction's blocks.
+    Parameters are BasicVSR's, and `gate_backward`, `gate_forward` {kernel [F], bias []}, one gate for all blocks of a
+    direction.
 
     Attributes:
       num_feat, num_block, num_hr, motion, is_remat: BasicVSR's, see there.
@@ -177,7 +178,8 @@ class SkipVSR(BasicVSR):
         return features, {"route": BlockRoute(runs), **notes}
 
     def _masked_frame(self, name, threshold, grid, batch, state, frame):
-        """One frame, all blocks: ((features [B n, p, q, F], references [M, B n, p, q, F]), frame) -> the same, notes."""
+        """One frame, all blocks: ((features [B n, p, q, F], references [M, B n, p, q, F]), frame) -> the same, and
+        notes."""
         params, gate = getattr(self, name), self.gates[name]
         arriving, reference = state
         x = basicvsr.head(params["head"], frame["image"], basicvsr.arrive(arriving, frame))

@@ -1,4 +1,4 @@
-"""SpyNet: optical flow from a pyramid of images, coarse to fine (Ranjan and Black 2017), in the form that BasicVSR uses.
+"""SpyNet: optical flow from a pyramid of images, coarse to fine (Ranjan and Black 2017), in BasicVSR's form.
 
 At each level the second image is warped by the flow so far, and a small network reads both images and that flow and
 says what is missing. Six levels always, whatever the size: the coarsest is 1/32 of the image.
