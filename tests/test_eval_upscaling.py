@@ -76,11 +76,12 @@ def test_another_network_is_refused(folder):
         next(upscaling.evaluate(models.build("cain"), {}, folder))
 
 
-@pytest.mark.parametrize(("clip", "expected"), [("calendar", 20.32), ("foliage", 23.49)])
-def test_bicubic_scores_as_published_parity(shared, model, clip, expected, monkeypatch):
+@pytest.mark.parametrize(("clip", "expected"), [("calendar", 20.315), ("foliage", 23.489)])
+def test_bicubic_on_vid4_parity(shared, model, clip, expected, monkeypatch):
+    """Rounding the small frames to 8 bits costs 0.0004 and 0.002 dB."""
     bicubic = lambda network, variables, small, *_: [("bicubic", np.asarray(upscaling._bicubic(small / 255.0)), 0.0)]  # noqa: E731
     monkeypatch.setattr(upscaling, "ways", bicubic)
     monkeypatch.setattr(upscaling.metrics, "ssim", lambda image, other, channel: np.zeros(len(image)))
     found = list(upscaling.evaluate(model, {}, shared / "video" / "eval" / "vid4" / clip))
     assert len(found) == 20
-    np.testing.assert_allclose(np.mean([record.psnr["bicubic"] for record in found]), expected, atol=0.005)
+    np.testing.assert_allclose(np.mean([record.psnr["bicubic"] for record in found]), expected, atol=0.001)

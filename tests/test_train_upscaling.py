@@ -256,6 +256,28 @@ def test_thresholds_are_drawn_from_their_range(config):
     assert np.ptp(others) > 0.15
 
 
+@pytest.mark.parametrize("number", [0, 2, 3])
+def test_the_published_stages_can_be_traced(number):
+    """Their networks bring SpyNet along, and sequences come without motion."""
+    config = configuration.get_config("published")
+    model = models.build(config.name, **config.model)
+    stage = stages.Stage(**{**config.stages[number], "batch": 1, "num_frame": 2, "size": 48})
+    params = pretrained.parameter_shapes(model)
+    array = jax.ShapeDtypeStruct
+    side = stage.size
+    batch = {name: array((1, side, side, 3), np.float32) for name in ("frame0", "frame1")}
+    batch["flow01"] = array((1, side, side, 2), np.float32)
+    if stage.kind != "spynet":
+        batch = {name: array((1, 1, 1, 1, 3), np.float32) for name in ("gain", "shift")}
+        batch |= {name: array((1, 2, s, s, 3), np.uint8) for name, s in (("clip", side), ("target", 4 * side))}
+    if stage.kind == "gates":
+        batch["teacher"] = params
+    state = jax.eval_shape(lambda p: step.start(stage, p), params)
+    after, metrics = jax.eval_shape(step.make_step(model, stage), state, batch, jax.random.key(0))
+    assert jax.tree.map(lambda leaf: leaf.shape, after) == jax.tree.map(lambda leaf: leaf.shape, state)
+    assert metrics["loss"].shape == ()
+
+
 def test_spynet_learns_synthetic_motion():
     network = SpyNet(num_level=2, widths=(4, 4, 4, 4))
     stage = stages.Stage(
