@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich import console, table
 
-from eval import evaluate
+from eval import evaluate, upscaling
 
 
 def show(
@@ -37,3 +37,20 @@ def show(
         for what in ("scales", "depths")
     )
     out.print(f"patches that are computed, by scale 1, 1/2, 1/4: {scales}; all patches by exit, from 0: {depths}")
+
+
+def show_upscaling(title: str, records: Sequence[upscaling.Record], out: console.Console | None = None) -> None:
+    """Print the means by clip, one line for each way of upscaling.
+
+    Args:
+      title: of the table.
+      records: what `upscaling.evaluate` gave.
+      out: where to; the terminal by default.
+    """
+    out = out or console.Console(width=max(console.Console().width, 120))
+    psnr, ssim, share = (evaluate.mean_by_clip(records, what) for what in ("psnr", "ssim", "share"))
+    printed = table.Table("way", *psnr, "share of dense", title=f"{title}: PSNR, dB / SSIM of luma")
+    for way in psnr["mean"]:
+        scores = (f"{psnr[clip][way]:.2f} / {ssim[clip][way]:.4f}" for clip in psnr)
+        printed.add_row(way, *scores, f"{share['mean'][way]:.1%}" if way != "bicubic" else "")
+    out.print(printed)

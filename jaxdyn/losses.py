@@ -1,5 +1,7 @@
 """Training losses, one definition each. All are means, so that their weight does not depend on size or batch."""
 
+from typing import Literal
+
 import chex
 import jax.numpy as jnp
 
@@ -35,6 +37,35 @@ def charbonnier(output: chex.Array, target: chex.Array, epsilon: float = EPSILON
       ValueError: the shapes differ.
     """
     return jnp.sqrt(_difference(output, target) ** 2 + epsilon**2).mean()
+
+
+def attention_map(features: chex.Array, kind: Literal["sum", "sum2", "max2"] = "sum2") -> chex.Array:
+    """Where features are strong, by absolute values over channels (Eq. 10, SkipVSR; Zagoruyko and Komodakis 2017).
+
+        "sum"   sum_i |H_i|
+        "sum2"  sum_i |H_i|^2, the one that SkipVSR uses
+        "max2"  max_i |H_i|^2
+
+    Args:
+      features: [..., C].
+      kind: which map.
+
+    Returns:
+      [...].
+
+    Raises:
+      ValueError: an unknown map.
+    """
+    if kind not in ATTENTION_MAPS:
+        raise ValueError(f"kind (={kind!r}) must be one of {', '.join(map(repr, ATTENTION_MAPS))}")
+    return ATTENTION_MAPS[kind](features)
+
+
+ATTENTION_MAPS = {
+    "sum": lambda features: jnp.abs(features).sum(-1),
+    "sum2": lambda features: jnp.square(features).sum(-1),
+    "max2": lambda features: jnp.square(features).max(-1),
+}
 
 
 def _difference(output: chex.Array, target: chex.Array) -> chex.Array:

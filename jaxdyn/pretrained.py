@@ -133,11 +133,14 @@ def check(path: pathlib.Path, model: nn.Module, arrays: Mapping[str, np.ndarray]
 def parameter_shapes(model: nn.Module) -> chex.ArrayTree:
     """Shapes of a network's parameters, without computing any."""
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
-    pair = (image,) if _name_of(model) == "carn_m" else (image, image)
-    if getattr(model, "motion", None) == "dis":
+    name = _name_of(model)
+    inputs = (image,) if name == "carn_m" else (image, image)
+    if name in ("basicvsr", "skipvsr"):
+        inputs = (jax.ShapeDtypeStruct((1, 2, 16, 16, 3), np.float32),)
+    elif getattr(model, "motion", None) == "dis":
         flow = jax.ShapeDtypeStruct((1, 64, 64, 2), np.float32)
-        pair = (*pair, (flow, flow))
-    return jax.eval_shape(model.init, jax.random.key(0), *pair)["params"]
+        inputs = (*inputs, (flow, flow))
+    return jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
 
 
 def _name_of(model: nn.Module) -> str:

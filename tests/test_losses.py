@@ -26,3 +26,12 @@ def test_charbonnier_is_smooth_at_zero_and_l1_far_away(random):
 def test_shapes_must_agree(loss):
     with pytest.raises(ValueError, match=r"output \(2, 3\) and target \(3,\) must have one shape"):
         loss(jnp.zeros((2, 3)), jnp.zeros(3))
+
+
+def test_attention_maps_by_equation_10(random):
+    features = random.standard_normal((2, 3, 4, 5)).astype(np.float32)
+    np.testing.assert_allclose(losses.attention_map(features, "sum"), np.abs(features).sum(-1), rtol=1e-6)
+    np.testing.assert_allclose(losses.attention_map(features), (features**2).sum(-1), rtol=1e-6)
+    np.testing.assert_allclose(losses.attention_map(features, "max2"), (features**2).max(-1), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"kind \(='mean'\) must be one of 'sum', 'sum2', 'max2'"):
+        losses.attention_map(features, "mean")

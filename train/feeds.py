@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdyn import motion
-from jaxdyn.data import clips, crops, synthetic
+from jaxdyn.data import clips, crops, sequences, synthetic
 from jaxdyn.models import carn
+from jaxdyn.models.basicvsr import BasicVSR
 from train import loop, stages, table
 
 
@@ -22,7 +23,9 @@ def initial(model: Any, seed: int) -> chex.ArrayTree:
     """Fresh parameters. The generator is XLA's own, because the default one takes long to compile."""
     frame, flow = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, 64, 64, 2))
     arguments = (frame,) if isinstance(model, carn.CARNM) else (frame, frame)
-    if getattr(model, "motion", None) == "dis":
+    if isinstance(model, BasicVSR):
+        arguments = (jnp.zeros((1, 2, 16, 16, 3)),)
+    elif getattr(model, "motion", None) == "dis":
         arguments += ((flow, flow),)
     return jax.jit(model.init)(jax.random.key(seed, impl="rbg"), *arguments)["params"]
 
@@ -115,10 +118,14 @@ def reversed_in_time(batch: dict) -> dict:
 
 
 def flow_feed(model, stage, params, config, workdir, data):
-    """PWC-Net: waves moved by known motion."""
+    """PWC-Net and SpyNet: waves moved by known motion."""
     del model, params, workdir, data
     size = (stage.size, stage.size)
-    return lambda number: synthetic.batch(np.random.default_rng([config.seed, number]), stage.batch, size)
+
+    def feed(number):
+        return synthetic.batch(np.random.default_rng([config.seed, number]), stage.batch, size, stage.reach)
+
+    return feed
 
 
 def upscale_feed(model, stage, params, config, workdir, data):
@@ -133,6 +140,26 @@ def upscale_feed(model, stage, params, config, workdir, data):
     return feed
 
 
+def sequence_feed(model, stage, params, config, workdir, data):
+    """BasicVSR: augmented sequences of small frames, their large ones, and DIS motion where the network takes that."""
+    del params
+    recipe = sequences.Recipe(**config.sequences, has_motion=model.motion == "dis")
+    made = sequences.build(data, workdir / "cache", recipe)
+    return lambda number: made.batch(
+        np.random.default_rng([config.seed, number]), stage.batch, stage.num_frame, stage.size
+    )
+
+
+def gates_feed(model, stage, params, config, workdir, data):
+    """SkipVSR: sequences, and the parameters as the stage starts, which are the teacher.
+
+    A run that is resumed has the same teacher, because the stage before ends the same.
+    """
+    teacher = jax.tree.map(jnp.asarray, params)
+    of_step = sequence_feed(model, stage, params, config, workdir, data)
+    return lambda number: {**of_step(number), "teacher": teacher}
+
+
 FEEDS: dict[str, Callable] = {
     "exits": exits_feed,
     "depth": frames_feed,
@@ -140,6 +167,9 @@ FEEDS: dict[str, Callable] = {
     "finders": finders_feed,
     "flow": flow_feed,
     "upscale": upscale_feed,
+    "teacher": sequence_feed,
+    "gates": gates_feed,
+    "spynet": flow_feed,
 }
 
 

@@ -3,16 +3,20 @@
 CAIN-SD (Section 3.4): stage 1 teaches every exit at the full scale; stage 2 teaches DepthNet together with the
 interpolation network, at the full scale; stage 3 freezes DepthNet and teaches ScaleNet together with the
 interpolation network. The parts that the networks bring with them, PWC-Net and CARN-M, have a stage of their own.
+
+SkipVSR (Section 3.5): the teacher, BasicVSR, learns first; then the student, which starts from it, learns to skip
+blocks while the teacher stays as it is. SpyNet can learn by itself before.
 """
 
 import dataclasses
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 import chex
 import jax
 
-Kind = Literal["exits", "depth", "scale", "finders", "flow", "upscale"]
+Kind = Literal["exits", "depth", "scale", "finders", "flow", "upscale", "teacher", "gates", "spynet"]
+Confidence = Literal["feature interval", "feature", "psnr interval", "psnr"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Stage:
     Attributes:
       name: also the name of its folder of checkpoints.
       kind: what a step computes, see `train.step`: "exits" (stage 1), "depth" (stage 2), "scale" (stage 3), "finders"
-        (both finders on a table of losses), "flow" (PWC-Net), "upscale" (CARN-M).
+        (both finders on a table of losses), "flow" (PWC-Net), "upscale" (CARN-M); `train.upscaling`: "teacher"
+        (BasicVSR), "gates" (SkipVSR), "spynet" (SpyNet).
       trains: (regex, factor) by which the learning rate is multiplied; the first that fits a parameter's path counts,
         0 freezes it.
       num_step: steps in all.
@@ -33,6 +38,12 @@ class Stage:
       entropy: weight of the finders' entropy, which is rewarded, so that no choice becomes impossible before it was
         tried.
       exit_weight: of the loss of an exit other than the last, whose weight is 1.
+      num_frame: frames of a training sequence.
+      reach: about how far things move in pairs of exact motion ("flow", "spynet"), in pixels.
+      lambda_1, lambda_2: weights of the confidence's error and of the attention maps' (Eq. 13, SkipVSR).
+      alphas: (lowest, highest) threshold of Eq. 9, drawn anew for each step of "gates".
+      dense: share of those steps whose threshold is 0 instead, where every block runs.
+      confidence: what the gates learn to predict (Table 5, SkipVSR).
       scales: at which scale the steps of "exits" work, in turn; its length should share no factor with the number of
         exits less one.
     """
@@ -48,12 +59,26 @@ class Stage:
     lambda_d: float = 0.0
     entropy: float = 0.0
     exit_weight: float = 0.5
+    num_frame: int = 7
+    reach: float = 20.0
+    lambda_1: float = 1.0
+    lambda_2: float = 0.1
+    alphas: tuple[float, float] = (0.0, 1.0)
+    dense: float = 0.2
+    confidence: Confidence = "feature interval"
     scales: tuple[int, ...] = (1,)
     warm_up: int = 100
     final: float = 0.03
     clip: float = 0.5
     beta2: float = 0.99
     ema: float = 0.995
+
+    def __post_init__(self):
+        for name, kind in (("kind", Kind), ("confidence", Confidence)):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(
+                    f"stage {self.name}: {name} (={getattr(self, name)!r}) must be one of {', '.join(get_args(kind))}"
+                )
 
     def exits_at(self, step: int, num_group: int) -> tuple[int, ...]:
         """Which exits a step of kind "exits" trains: the last one, and one other in turn."""

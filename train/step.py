@@ -1,6 +1,7 @@
 """One training step on the device, pure: `(state, batch, key) -> (state, metrics)`, ready for `pmap`.
 
-What a step computes follows from the stage's kind and stands in `LOSSES`, one function each:
+What a step computes follows from the stage's kind and stands in `LOSSES`, one function each (those of the upscaling
+networks come from `train.upscaling`):
 
     (model, stage, params, batch, key, variant) -> (loss, metrics)
 
@@ -26,7 +27,7 @@ from jaxdyn.models.carn import CARNM
 from jaxdyn.models.pwcnet import PWCNet
 from jaxdyn.ops import resample
 from jaxdyn.types import SCALES
-from train import stages
+from train import stages, upscaling
 
 LOG_FLOOR = 1e-5
 """Added to a mean squared error before its logarithm: 50 dB, above which there is nothing to win."""
@@ -85,7 +86,7 @@ def make_step(model: Any, stage: stages.Stage, axis_name: str | None = None) -> 
     """The step of a stage: (state, batch, key, variant) -> (state, metrics), to be jitted with `variant` static.
 
     Args:
-      model: the network, `CainSD`, `PWCNet` or `CARNM`.
+      model: the network, such as `CainSD` or `SkipVSR`.
       stage: whose step.
       axis_name: of `pmap`, over which gradients and metrics are averaged.
     """
@@ -249,6 +250,7 @@ LOSSES = {
     "finders": finders_loss,
     "flow": flow_loss,
     "upscale": upscale_loss,
+    **upscaling.LOSSES,
 }
 
 

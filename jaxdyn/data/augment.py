@@ -43,11 +43,22 @@ def pictures(stack: np.ndarray, choice: Choice) -> np.ndarray:
 def flows(stack: np.ndarray, choice: Choice) -> np.ndarray:
     """Flows [H, W, 4]: u and v, pixels. Time backwards exchanges them."""
     stack = _geometry(stack, choice)
-    signs = np.array([-1 if choice.mirror_x else 1, -1 if choice.mirror_y else 1], stack.dtype)
-    u, v = stack[..., :2] * signs, stack[..., 2:] * signs
-    if choice.transpose:
-        u, v = u[..., ::-1], v[..., ::-1]
+    u, v = _turned(stack[..., :2], choice), _turned(stack[..., 2:], choice)
     return np.concatenate([v, u] if choice.reverse else [u, v], axis=-1)
+
+
+def frames(stack: np.ndarray, choice: Choice) -> np.ndarray:
+    """Frames of a sequence, [T, H, W, C]."""
+    stack = stack[::-1] if choice.reverse else stack
+    return np.moveaxis(_geometry(np.moveaxis(stack, 0, 2), choice), 2, 0)
+
+
+def motions(to_next: np.ndarray, to_previous: np.ndarray, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
+    """Motion of a sequence, [T - 1, H, W, 2] px each: frame t -> t + 1, and back. Time backwards exchanges them."""
+    first, second = (
+        frames(flow, choice) for flow in ((to_previous, to_next) if choice.reverse else (to_next, to_previous))
+    )
+    return _turned(first, choice), _turned(second, choice)
 
 
 def draw_colours(generator: np.random.Generator, number: int, strength: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
@@ -64,3 +75,12 @@ def _geometry(stack: np.ndarray, choice: Choice) -> np.ndarray:
     stack = stack[:, ::-1] if choice.mirror_x else stack
     stack = stack[::-1] if choice.mirror_y else stack
     return stack.swapaxes(0, 1) if choice.transpose else stack
+
+
+def _turned(flow: np.ndarray, choice: Choice) -> np.ndarray:
+    """The vectors of a flow [..., 2] that has been moved to its new places."""
+    flow = np.array(flow)
+    for channel, is_mirrored in enumerate((choice.mirror_x, choice.mirror_y)):
+        if is_mirrored:
+            np.negative(flow[..., channel], out=flow[..., channel])
+    return flow[..., ::-1] if choice.transpose else flow

@@ -1,0 +1,161 @@
+"""Sequences for super-resolution: made once, drawn and augmented with their motion."""
+
+import itertools
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from jaxdyn.data import augment, sequences
+from jaxdyn.ops import resample, warp
+
+RECIPE = sequences.Recipe(smallest=16)
+
+
+def scene(seed: int, number: int, height: int = 240, width: int = 320) -> np.ndarray:
+    """A smooth texture that slides by (16, 8) px a frame, 2 and 1 in small frames: uint8 [T, H, W, 3]."""
+    random = np.random.RandomState(seed)
+    large = cv2.resize(random.rand(10, 15, 3).astype(np.float32), (width + 256, height + 128), None, 0, 0, 2)
+    frames = [large[8 * t : 8 * t + height, 16 * t : 16 * t + width] for t in range(number)]
+    return np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8)
+
+
+def write(folder, frames) -> None:
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f"{number:02d}.png"), frame[..., ::-1])
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Seven frames of one shot, one of them twice, then five of another."""
+    first, second = scene(0, 7), scene(1, 5) // 3
+    return np.concatenate([first[:3], first[2:], second])
+
+
+@pytest.fixture(scope="module")
+def made(frames, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sequences")
+    write(folder / "clips" / "two", frames)
+    write(folder / "clips" / "tiny", frames[:2, :48, :48])
+    said = []
+    built = sequences.build(folder / "clips", folder / "cache", RECIPE, said.append)
+    return built, said, folder
+
+
+def test_frames_are_halved_degraded_and_split_into_shots(made, frames):
+    built, said, _ = made
+    assert said[0].startswith("tiny: left out")
+    assert said[1] == "two: 12 frames, 40x30, 2 shots"
+    (clip,) = built.clips
+    assert clip.shots.tolist() == [0] * 7 + [1] * 5
+    assert clip.target.shape == (12, 120, 160, 3)
+    halved = np.asarray(resample.imresize(frames[0].astype(np.float32) / 255, 0.5)).clip(0, 1) * 255
+    assert np.abs(clip.target[0] - halved).max() <= 0.51
+    small = np.asarray(resample.imresize(clip.target[0].astype(np.float32) / 255, 0.25)).clip(0, 1) * 255
+    assert np.abs(clip.small[0] - small).max() <= 0.51
+    assert clip.starts(4, 1).tolist() == [0, 1, 2, 3, 7, 8]
+    assert clip.starts(3, 2).tolist() == [0, 1, 2, 7]
+    assert clip.starts(20, 1).size == 0
+
+
+def test_small_frames_are_clipped_before_they_are_rounded():
+    target = np.zeros((32, 32, 3), np.uint8)
+    target[:, 16:] = 255  # bicubic overshoots beside the edge
+    exact = np.asarray(resample.imresize(target.astype(np.float32) / 255, 0.25))
+    assert exact.min() < -0.01
+    assert exact.max() > 1.01
+    small = np.asarray(sequences.degrade(target))
+    assert small.dtype == np.uint8
+    assert np.abs(small - exact.clip(0, 1) * 255).max() <= 0.51
+    blurred = np.asarray(resample.blur_down4(target.astype(np.float32) / 255))
+    assert np.abs(np.asarray(sequences.degrade(target, "bd")) - blurred * 255).max() <= 0.51
+
+
+def test_a_second_build_takes_what_is_there(made):
+    built, said, folder = made
+    again = []
+    second = sequences.build(folder / "clips", folder / "cache", RECIPE, again.append)
+    assert again == said[:1]
+    one, two = (s.batch(np.random.default_rng(3), 3, 3, 16) for s in (built, second))
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+    assert one["clip"].shape == (3, 3, 16, 16, 3)
+    assert one["target"].shape == (3, 3, 64, 64, 3)
+    assert one["clip"].dtype == one["target"].dtype == np.uint8
+    assert one["to_next"].shape == one["to_previous"].shape == (3, 2, 16, 16, 2)
+    assert one["gain"].shape == one["shift"].shape == (3, 1, 1, 1, 3)
+
+
+def test_a_broken_build_is_made_anew(frames, tmp_path):
+    write(tmp_path / "clips" / "one", frames[:3])
+    recipe = sequences.Recipe(smallest=16, degradation="bd", has_motion=False)
+    partial = tmp_path / "cache" / recipe.name / "one.partial"
+    partial.mkdir(parents=True)
+    (partial / "small.npy").write_bytes(b"half a file")
+    built = sequences.build(tmp_path / "clips", tmp_path / "cache", recipe, lambda line: None)
+    batch = built.batch(np.random.default_rng(0), 1, 2, 16)
+    assert "to_next" not in batch
+    assert sequences.motion_of(batch) is None
+    assert not partial.exists()
+
+
+def test_small_frames_belong_to_their_targets(made):
+    batch = made[0].batch(np.random.default_rng(0), 8, 3, 16)
+    again = np.asarray(sequences.degrade(batch["target"]))
+    inside = np.s_[:, :, 2:-2, 2:-2]  # beyond the crop's edge the whole frame was seen
+    assert np.abs(again[inside].astype(int) - batch["clip"][inside]).max() <= 1
+    clip, target = sequences.clip_of(batch), sequences.target_of(batch)
+    before, after = batch["clip"].mean(axis=(1, 2, 3)), np.asarray(clip).mean(axis=(1, 2, 3)) * 255
+    assert np.abs(before - after).max() > 1
+    np.testing.assert_allclose(np.asarray(target).mean(axis=(1, 2, 3)) * 255, after, atol=3)
+
+
+@pytest.mark.parametrize("bits", list(itertools.product([False, True], repeat=4)))
+@pytest.mark.parametrize("gap", [1, 2])
+def test_motion_leads_to_the_neighbour_after_every_augmentation(made, bits, gap):
+    choice = augment.Choice(*bits)
+    clip = made[0].clips[0]
+    frames = clip.small[0 : 3 * gap : gap].astype(np.float32)
+    flows = clip.motions[gap][0 : 2 * gap : gap].astype(np.float32)
+    moved = augment.frames(frames, choice)
+    to_next, to_previous = augment.motions(flows[:, 0], flows[:, 1], choice)
+    assert to_next.shape == (2, *moved.shape[1:3], 2)
+    inside = np.s_[:, 5:-5, 5:-5]
+    error = lambda found, wanted: np.abs(np.asarray(found) - wanted)[inside].mean()  # noqa: E731
+    still = error(moved[1:], moved[:-1])
+    assert error(warp.backward_warp(moved[1:], to_next, "border"), moved[:-1]) < 0.35 * still
+    assert error(warp.backward_warp(moved[:-1], to_previous, "border"), moved[1:]) < 0.35 * still
+
+
+def test_places_with_detail_are_drawn_more_often():
+    frame = np.full((40, 80, 3), 200, np.uint8)
+    frame[:, 50:] = np.random.RandomState(0).randint(0, 255, (40, 30, 3))
+    places = np.array([sequences.draw_place(frame, 24, np.random.default_rng(i)) for i in range(300)])
+    assert places.min() >= 0
+    assert (places.max(axis=0) <= (16, 56)).all()
+    share = np.mean(places[:, 1] < 26)  # the crops of the flat half, nearly half of all places
+    assert 0.001 < share < 0.1
+    flat = [sequences.draw_place(frame[:, :40], 24, np.random.default_rng(i)) for i in range(100)]
+    assert len(set(flat)) > 50
+
+
+def test_sizes_of_targets():
+    recipe = sequences.Recipe()
+    assert recipe.factor(480, 854) == 2
+    assert recipe.factor(2160, 3840) == 4
+    assert recipe.factor(1080, 1920) == 2
+    assert recipe.factor(270, 480) == 1  # at 2, small frames would have 33 px
+    assert recipe.factor(180, 320) is None
+
+
+def test_what_cannot_be_made_or_drawn(made, tmp_path):
+    with pytest.raises(ValueError, match="degradation"):
+        sequences.Recipe(degradation="blur")
+    with pytest.raises(ValueError, match="gaps"):
+        sequences.Recipe(gaps=(0,))
+    with pytest.raises(ValueError, match="no clip has 30 frames"):
+        made[0].batch(np.random.default_rng(0), 1, 30, 16)
+    write(tmp_path / "clips" / "one", np.zeros((2, 24, 24, 3), np.uint8))
+    with pytest.raises(ValueError, match="all are too small"):
+        sequences.build(tmp_path / "clips", tmp_path / "cache", RECIPE, lambda line: None)
