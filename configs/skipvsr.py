@@ -13,11 +13,11 @@ import ml_collections
 SMALL = {
     "num_feat": 32,
     "num_block": 10,
-    "num_hr": 24,
+    "num_hr": 16,
     "motion": "dis",
     "tiling": "frame",
-    "tile": 16,
-    "stride": 16,
+    "tile": 24,
+    "stride": 24,
     "interval": 5,
 }
 
@@ -40,7 +40,7 @@ def get_config(variant: str = "small") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.name = "skipvsr"
     config.seed = 0
-    config.log_every, config.save_every = 50, 500
+    config.log_every, config.save_every = 25, 100
     config.sequences = {"degradation": degradation or "bi", "num_frame": 80, "gaps": (1, 2)}
     VARIANTS[name](config)
     return config
@@ -49,15 +49,15 @@ def get_config(variant: str = "small") -> ml_collections.ConfigDict:
 def small(config: ml_collections.ConfigDict) -> None:
     """What ships."""
     config.model = SMALL
-    rate = {"learning_rate": 1e-3, "batch": 4, "size": 48, "num_frame": 7}
+    rate = {"learning_rate": 1e-3, "batch": 2, "size": 48, "num_frame": 6, "num_kept": 2}
     config.stages = [
-        {**rate, "name": "teacher", "kind": "teacher", "trains": TEACHER, "num_step": 3000},
+        {**rate, "name": "teacher", "kind": "teacher", "trains": TEACHER, "num_step": 1400},
         {
             **rate,
             "name": "gates",
             "kind": "gates",
             "trains": STUDENT,
-            "num_step": 1500,
+            "num_step": 240,
             "learning_rate": 3e-4,
             "alphas": (0.0, 1.0),
             "dense": 0.2,

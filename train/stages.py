@@ -39,6 +39,8 @@ class Stage:
         tried.
       exit_weight: of the loss of an exit other than the last, whose weight is 1.
       num_frame: frames of a training sequence.
+      num_kept: how many of them, next to each other, are upscaled and compared; 0 = all. The others only hand on their
+        features, which costs a third.
       reach: about how far things move in pairs of exact motion ("flow", "spynet"), in pixels.
       lambda_1, lambda_2: weights of the confidence's error and of the attention maps' (Eq. 13, SkipVSR).
       alphas: (lowest, highest) threshold of Eq. 9, drawn anew for each step of "gates".
@@ -60,6 +62,7 @@ class Stage:
     entropy: float = 0.0
     exit_weight: float = 0.5
     num_frame: int = 7
+    num_kept: int = 0
     reach: float = 20.0
     lambda_1: float = 1.0
     lambda_2: float = 0.1
@@ -83,6 +86,15 @@ class Stage:
     def exits_at(self, step: int, num_group: int) -> tuple[int, ...]:
         """Which exits a step of kind "exits" trains: the last one, and one other in turn."""
         return (num_group,) if num_group == 1 else (step % (num_group - 1) + 1, num_group)
+
+    def keep_at(self, step: int) -> tuple[int, int] | None:
+        """Which frames a step upscales, (first, last): those in the middle in every other step, else the first or the
+        last ones; None: all."""
+        if not self.num_kept:
+            return None
+        spare = self.num_frame - self.num_kept
+        first = (spare // 2, 0, spare // 2, spare)[step % 4]
+        return first, first + self.num_kept
 
     def scale_at(self, step: int) -> int:
         """At which scale a step of kind "exits" works."""

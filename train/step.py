@@ -44,16 +44,19 @@ class State:
 
 
 class Variant(NamedTuple):
-    """What of a step is compiled in: the exits it trains and the scale it works at."""
+    """What of a step is compiled in: the exits it trains, the scale it works at, the frames whose pictures it makes."""
 
     exits: tuple[int, ...] = ()
     scale: int = 1
+    keep: tuple[int, int] | None = None
 
 
 def variant_at(stage: stages.Stage, step: int, num_group: int) -> Variant:
     """Which variant a step is, by its number."""
     if stage.kind == "upscale":
         return Variant((), stage.scale_at(step))
+    if stage.kind in ("teacher", "gates"):
+        return Variant(keep=stage.keep_at(step))
     return Variant(stage.exits_at(step, num_group), stage.scale_at(step)) if stage.kind == "exits" else Variant()
 
 

@@ -36,10 +36,11 @@ def teacher_loss(model, stage, params, batch, key, variant):
 
     A SkipVSR is trained as the BasicVSR of its fields, which shares its parameters; its gates get no gradient.
     """
-    del stage, key, variant
+    del stage, key
     clip, target = sequences.clip_of(batch), sequences.target_of(batch)
     network, own = dense(model, params)
-    large, _ = network.apply({"params": own}, clip, motion=sequences.motion_of(batch))
+    large, _ = network.apply({"params": own}, clip, motion=sequences.motion_of(batch), keep=variant.keep)
+    clip, target = kept(clip, variant.keep), kept(target, variant.keep)
     return losses.charbonnier(large, target), quality(large, clip, target)
 
 
@@ -50,14 +51,19 @@ def gates_loss(model, stage, params, batch, key, variant):
     of the attention maps of student and teacher (Eq. 11). All are means. The threshold is drawn anew for each step, so
     that one network serves all. Batch: `sequences.Sequences.batch`, and "teacher", the parameters of the teacher.
     """
-    del variant
+    if variant.keep is not None and stage.confidence.startswith("psnr"):
+        raise ValueError(
+            f"confidence (={stage.confidence!r}) compares the pictures of all frames; set num_kept "
+            f"(={stage.num_kept}) to 0"
+        )
     clip, target = sequences.clip_of(batch), sequences.target_of(batch)
     motion = sequences.motion_of(batch)
-    run = functools.partial(model.apply, execution="masked", motion=motion)
+    run = functools.partial(model.apply, execution="masked", motion=motion, keep=variant.keep)
     teacher = lax.stop_gradient(run({"params": batch["teacher"]}, clip, 0.0))
     features = teacher[1]["features"]
     threshold = draw_threshold(stage, key)
     large, aux = run({"params": params}, clip, threshold, teacher=features)
+    clip, target = kept(clip, variant.keep), kept(target, variant.keep)
 
     confidence = lax.stop_gradient(
         CONFIDENCES[stage.confidence](model, (params, batch["teacher"]), ((large, aux), teacher), clip, target)
@@ -191,6 +197,11 @@ def compared(values: chex.Array) -> chex.Array:
     """Without the first frame of each direction, which has nothing to be compared with: [B, 2, T, ...] -> [B, 2, T -
     1, ...]."""
     return jnp.stack([values[:, 0, :-1], values[:, 1, 1:]], axis=1)
+
+
+def kept(clip: chex.Array, keep: tuple[int, int] | None) -> chex.Array:
+    """The frames that are upscaled: [B, T, ...] -> [B, K, ...]."""
+    return clip if keep is None else clip[:, keep[0] : keep[1]]
 
 
 def cut(model: SkipVSR, clip: chex.Array, grid: patches.Grid) -> chex.Array:
