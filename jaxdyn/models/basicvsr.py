@@ -127,6 +127,7 @@ class BasicVSR(nn.Module):
         starts: chex.Array | None = None,
         motion: Motion | None = None,
         keep: tuple[int, int] | None = None,
+        is_padding: chex.Array | None = None,
     ) -> tuple[chex.Array, dict]:
         """Upscale a clip: [B, T, H, W, 3] -> [B, K, 4 H, 4 W, 3].
 
@@ -137,11 +138,12 @@ class BasicVSR(nn.Module):
             network's own.
           keep: (first, last), the frames first <= t < last are upscaled, the others only hand on their features. None:
             all.
+          is_padding: [T] bool, frames that only fill the clip up: no block runs for them, and their pictures are zero.
 
         Raises:
           ValueError: a clip of the wrong shape or kind, starts, motion or keep that do not fit it.
         """
-        keep = check_clip(clip, starts, motion, keep)
+        keep = check_clip(clip, starts, motion, keep, is_padding)
         if self.is_initializing():
             return self._touch_all_parts(clip), {}
         motion = self.find_motion(clip, motion)  # 2 x [B, T - 1, H, W, 2]
@@ -152,11 +154,12 @@ class BasicVSR(nn.Module):
 
             def one_frame(arriving, frame):
                 x = head(params["head"], frame["image"], arrive(arriving, frame))
-                return run_blocks(params["body"], x, self.is_remat), None
+                run = functools.partial(run_blocks, params["body"], is_remat=self.is_remat)
+                return unless(frame["extra"], run, x), None
 
-            return propagate(name, clip, motion, is_fresh, keep, self.num_feat, one_frame)[0]  # [T', B, H, W, F]
+            return propagate(name, clip, motion, is_fresh, keep, self.num_feat, one_frame, is_padding)[0]
 
-        backward, forward = (travel(name, is_fresh) for name, is_fresh in zip(DIRECTIONS, fresh, strict=True))
+        backward, forward = map(travel, DIRECTIONS, fresh)  # [T', B, H, W, F]
         large = upsample_all(self.tail, clip, backward, forward, keep, self.is_remat)
         return large, {
             "motion": motion,
@@ -276,6 +279,7 @@ def upsample_all(
     forward: chex.Array,
     keep: tuple[int, int],
     is_remat: bool = False,
+    is_padding: chex.Array | None = None,
 ) -> chex.Array:
     """The kept frames, one at a time: clip [B, T, H, W, 3], features [T', B, H, W, F] as `propagate` gives them -> [B,
     K, 4 H, 4 W, 3]."""
@@ -283,7 +287,22 @@ def upsample_all(
     run = functools.partial(upsample, params)
     run = jax.checkpoint(run) if is_remat else run
     frames = (jnp.moveaxis(clip, 1, 0)[first:last], backward[: last - first], forward[first:last])
-    return jnp.moveaxis(lax.map(lambda frame: run(*frame), frames), 0, 1)
+    is_padding = None if is_padding is None else jnp.asarray(is_padding)[first:last]
+
+    def one(frame_and_padding):
+        frame, is_empty = frame_and_padding
+        batch, height, width, channels = frame[0].shape
+        nothing = jnp.zeros((batch, SCALE * height, SCALE * width, channels), frame[0].dtype)
+        return unless(is_empty, lambda frame: run(*frame), frame, nothing)
+
+    return jnp.moveaxis(lax.map(one, (frames, is_padding)), 0, 1)
+
+
+def unless(is_empty: chex.Array | None, run: Callable, given: chex.ArrayTree, otherwise: chex.Array | None = None):
+    """`run(given)`, unless a scalar known at run time says not to: then `otherwise`, or what was given. None: runs."""
+    if is_empty is None:
+        return run(given)
+    return lax.cond(is_empty, lambda given: given if otherwise is None else otherwise, run, given)
 
 
 def first_frames(clip: chex.Array, starts: chex.Array | None) -> tuple[chex.Array, chex.Array]:
@@ -299,7 +318,11 @@ def first_frames(clip: chex.Array, starts: chex.Array | None) -> tuple[chex.Arra
 
 
 def check_clip(
-    clip: chex.Array, starts: chex.Array | None, motion: Motion | None, keep: tuple[int, int] | None
+    clip: chex.Array,
+    starts: chex.Array | None,
+    motion: Motion | None,
+    keep: tuple[int, int] | None,
+    is_padding: chex.Array | None = None,
 ) -> tuple[int, int]:
     """Refuse what does not fit together; gives `keep`, or all frames."""
     if clip.ndim != 5 or clip.shape[-1] != 3 or 0 in clip.shape:
@@ -309,6 +332,10 @@ def check_clip(
     batch, time, height, width, _ = clip.shape
     if starts is not None and tuple(starts.shape) != (batch, time):
         raise ValueError(f"starts has shape {tuple(starts.shape)}, expected {(batch, time)}: one value for each frame")
+    if is_padding is not None and tuple(is_padding.shape) != (time,):
+        raise ValueError(
+            f"is_padding has shape {tuple(is_padding.shape)}, expected {(time,)}: one value for each frame"
+        )
     if motion is not None:
         wanted = (batch, time - 1, height, width, 2)
         for name, flow in zip(("to_next", "to_previous"), motion, strict=True):

@@ -44,7 +44,7 @@ HALO = 2
 
 
 class SkipVSR(BasicVSR):
-    """The dynamic network: `(clip, threshold=0.0, route=None, execution=...) -> (large, aux)`.
+    """The dynamic network: `(clip, threshold=None, route=None, execution=...) -> (large, aux)`.
 
     Parameters are BasicVSR's, and `gate_backward`, `gate_forward` {kernel [F], bias []}, one gate for all blocks of a
     direction.
@@ -56,6 +56,7 @@ class SkipVSR(BasicVSR):
       stride: distance of patches.
       rule: which scores run, see `routing.gate`.
       interval: every interval-th block is a target of Eq. 7 and 11, the last block always.
+      alpha: the threshold where none is given; 0 runs every block.
       parallel: how many tiles run side by side in packed execution.
     """
 
@@ -64,6 +65,7 @@ class SkipVSR(BasicVSR):
     stride: int = 46
     rule: Literal["above", "below"] = "above"
     interval: int = 6
+    alpha: float = 0.0
     parallel: int = 4
 
     def setup(self):
@@ -92,23 +94,24 @@ class SkipVSR(BasicVSR):
     def __call__(
         self,
         clip: chex.Array,
-        threshold: float | chex.Array = 0.0,
+        threshold: float | chex.Array | None = None,
         route: BlockRoute | None = None,
         execution: Literal["masked", "packed"] = "masked",
         *,
         starts: chex.Array | None = None,
         motion: Motion | None = None,
         keep: tuple[int, int] | None = None,
+        is_padding: chex.Array | None = None,
         teacher: chex.Array | None = None,
     ) -> tuple[chex.Array, dict]:
         """Upscale a clip: [B, T, H, W, 3] -> [B, K, 4 H, 4 W, 3].
 
         Args:
           clip: frames, float in [0, 1].
-          threshold: alpha of Eq. 9, 0 to 1.
+          threshold: alpha of Eq. 9, 0 to 1; None: the network's own.
           route: executed as given; None: the gates decide.
           execution: "masked" (differentiable) or "packed" (only what the Route selects).
-          starts, motion, keep: as in BasicVSR.
+          starts, motion, keep, is_padding: as in BasicVSR.
           teacher: `aux["features"]` of the original network, for `aux["confidence"]`; masked execution only.
 
         Returns:
@@ -120,7 +123,8 @@ class SkipVSR(BasicVSR):
         Raises:
           ValueError: what does not fit the clip, an unknown execution, a teacher in packed execution.
         """
-        keep = basicvsr.check_clip(clip, starts, motion, keep)
+        keep = basicvsr.check_clip(clip, starts, motion, keep, is_padding)
+        threshold = self.alpha if threshold is None else threshold
         if execution not in ("masked", "packed"):
             raise ValueError(f"execution (={execution!r}) must be 'masked' or 'packed'")
         if teacher is not None and execution == "packed":
@@ -139,19 +143,20 @@ class SkipVSR(BasicVSR):
         else:
             motion = tuple(self._cut(flow, grid) for flow in self.find_motion(clip, motion))
         travel = self._masked if execution == "masked" else self._packed
-        features, found = travel(clip, pictures, motion, starts, threshold, route, keep, grid, teacher)
-        large = basicvsr.upsample_all(self.tail, pictures, *features, keep, self.is_remat)  # [B n, K, 4 p, 4 q, 3]
+        by_frame = {} if is_padding is None else {"is_padding": jnp.asarray(is_padding)}
+        features, found = travel(clip, pictures, motion, starts, threshold, route, keep, grid, by_frame, teacher)
+        large = basicvsr.upsample_all(self.tail, pictures, *features, keep, self.is_remat, is_padding)
         return self._merge(large, grid), {**found, "motion": motion}
 
     # Masked: everything is computed, masks select
 
-    def _masked(self, clip, pictures, motion, starts, threshold, route, keep, grid, teacher):
+    def _masked(self, clip, pictures, motion, starts, threshold, route, keep, grid, by_frame, teacher):
         """Both directions: features 2 x [T', B n, p, q, F], and what was found on the way."""
         batch, per_clip = clip.shape[0], pictures.shape[0] // clip.shape[0]
         fresh = basicvsr.first_frames(clip, starts)  # 2 x [T, B]
         features, found = [], []
         for side, name in enumerate(DIRECTIONS):
-            extras = {"is_new": fresh[side]}
+            extras = {"is_new": fresh[side], **by_frame}
             if route is not None:
                 extras["runs"] = jnp.moveaxis(route.blocks[:, side], 1, 0)  # [T, B, M, n_h, n_w]
             if teacher is not None:
@@ -197,6 +202,7 @@ class SkipVSR(BasicVSR):
             scores = score(gate, self._pool(lax.stop_gradient(changed), grid, batch))  # Eq. 6, [B, n_h, n_w]
             scores = jnp.where(is_new, 0.0, scores)
             runs = block["runs"] if "runs" in block else routing.gate(scores, threshold, self.rule) | is_new
+            runs = runs & ~extra["is_padding"] if "is_padding" in extra else runs
             body = jax.tree.map(lambda leaf: leaf[None], block["body"])
             after = basicvsr.residual_block(body, 0, x)
             after = jnp.where(self._spread(runs, grid, x.shape), after, x)  # Eq. 4
@@ -232,7 +238,7 @@ class SkipVSR(BasicVSR):
 
     # Packed: only what the Route selects
 
-    def _packed(self, clip, pictures, motion, starts, threshold, route, keep, grid, teacher):
+    def _packed(self, clip, pictures, motion, starts, threshold, route, keep, grid, by_frame, teacher):
         """The same as `_masked`, clip by clip."""
         del teacher
         batch, time = clip.shape[:2]
@@ -241,7 +247,7 @@ class SkipVSR(BasicVSR):
         def one_clip(given):
             features, found = [], []
             for side, name in enumerate(DIRECTIONS):
-                extras = {"is_new": given["fresh"][side]}
+                extras = {"is_new": given["fresh"][side], **by_frame}
                 if "blocks" in given:
                     extras["runs"] = given["blocks"][side]  # [T, M, n_h, n_w]
                 one_frame = functools.partial(self._packed_frame, name, threshold, grid)
@@ -302,6 +308,7 @@ class SkipVSR(BasicVSR):
                 runs = frame["extra"]["runs"][number].reshape(-1)
             else:
                 runs = routing.gate(scores, threshold, self.rule) | is_new
+            runs = runs & ~frame["extra"]["is_padding"] if "is_padding" in frame["extra"] else runs
             step = functools.partial(block_on_tiles, basicvsr.block_at(params["body"], number))
             now = {"scores": scores, "runs": runs}
             notes = jax.tree.map(lambda all_, one: all_.at[number].set(one), notes, now)

@@ -1,0 +1,285 @@
+"""A network ready to enlarge windows of frames: host arrays in, host arrays out, one compilation for each frame size.
+
+window -> motion (host, or the network's own) -> Route -> routed compute -> large frames, with the Route and the cost
+
+A window is a stretch of a clip whose middle is wanted: what lies before and after it hands on its features. Windows
+depend on nothing but their own frames, so that work can stop and go on anywhere.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxdyn import flops, motion
+from jaxdyn.errors import UserError
+from jaxdyn.models.basicvsr import SCALE, BasicVSR
+from jaxdyn.models.skipvsr import SkipVSR
+from jaxdyn.types import BlockRoute, Cost
+
+LENGTH = 16
+"""Frames that a window gives."""
+
+OVERLAP = 4
+"""Frames that a window sees before and after those: what is further away changes a frame by less than 8 bits show."""
+
+PROBE = 8
+"""Frames of a window that thresholds are tried on."""
+
+NUM_TRIAL = 4
+"""How often a threshold is corrected by the share that it really gives."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Large:
+    """An enlarged frame.
+
+    Attributes:
+      frame: [4 H, 4 W, 3] float32 in [0, 1].
+      blocks: [2, M, n_h, n_w] bool, which blocks ran, 0 backward, 1 forward; None where the network is static.
+      cost: of this frame, as executed; a window's overlap is borne by the frames that it gives.
+    """
+
+    frame: np.ndarray
+    blocks: np.ndarray | None
+    cost: Cost
+
+
+class Upscaler:
+    """Enlarges windows of frames four times with a SkipVSR or a plain BasicVSR, the latter densely.
+
+    Args:
+      model, variables: as `jaxdyn.load` gives them.
+      threshold: alpha of Eq. 9, SkipVSR, 0 to 1; None: the network's own.
+      execution: "packed" computes what the gates select, "masked" everything and selects, "dense" runs every block on
+        the whole frame, whatever the gates say.
+      device: where to compute; None: JAX's default.
+      parallel: how many tiles run together in packed execution; None: the network's own number on a CPU, all that a
+        GPU fills itself with otherwise.
+
+    Raises:
+      UserError: a network that does not enlarge clips, a threshold or a number of tiles out of range.
+    """
+
+    scale = SCALE
+    length = LENGTH
+    overlap = OVERLAP
+
+    def __init__(
+        self,
+        model: nn.Module,
+        variables: dict,
+        threshold: float | None = None,
+        execution: Literal["packed", "masked", "dense"] = "packed",
+        device: jax.Device | None = None,
+        parallel: int | None = None,
+    ):
+        if not isinstance(model, BasicVSR):
+            raise UserError(f"{type(model).__name__} does not enlarge clips; use weights of skipvsr or basicvsr.")
+        if execution not in ("packed", "masked", "dense"):
+            raise ValueError(f"execution (={execution!r}) must be 'packed', 'masked' or 'dense'")
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise UserError(f"threshold {threshold}: must be between 0 (every block runs) and 1 (none does).")
+        if parallel is not None and parallel < 1:
+            raise UserError(f"parallel {parallel}: must be at least 1 tile.")
+        self.execution = execution if isinstance(model, SkipVSR) else "dense"
+        if isinstance(model, SkipVSR):
+            is_cpu = (device or jax.devices()[0]).platform == "cpu"
+            model = model.clone(parallel=parallel or (model.parallel if is_cpu else GPU_PARALLEL))
+        self.threshold = getattr(model, "alpha", 0.0) if threshold is None else threshold
+        if self.execution == "dense" and isinstance(model, SkipVSR):
+            variables = {"params": {k: v for k, v in variables["params"].items() if not k.startswith("gate_")}}
+            model = static_of(model)
+        self.model, self.device = model, device
+        self.variables = jax.device_put(variables, device)
+
+    def window(self, frames: np.ndarray, starts: np.ndarray, keep: tuple[int, int]) -> list[Large]:
+        """Enlarges the frames keep[0] <= t < keep[1] of a window.
+
+        Args:
+          frames: float32 [n, H, W, 3] in [0, 1], with at most `overlap` frames before and after those kept, and at most
+            `length` kept.
+          starts: [n] bool, whether a frame begins a shot.
+          keep: (first, last).
+
+        Raises:
+          ValueError: a window that is too long, or `keep` out of it.
+        """
+        num, height, width, _ = frames.shape
+        length = LENGTH
+        (first, last), after = keep, num - keep[1]
+        if not (0 <= first <= OVERLAP and 0 < last - first <= length and 0 <= after <= OVERLAP):
+            raise ValueError(
+                f"a window of {num} frames with keep={keep} is not at most {length} frames with {OVERLAP} at each side"
+            )
+        before = OVERLAP - first  # padding, so that one compilation serves all windows of this size
+        fill = (before, length + 2 * OVERLAP - num - before)
+        clip = np.pad(frames.astype(np.float32), (fill, (0, 0), (0, 0), (0, 0)))
+        is_padding = np.pad(np.zeros(num, bool), fill, constant_values=True)
+        begins = np.pad(np.asarray(starts, bool), fill)
+        begins[before] = True
+        begins[before + num :] = True
+        large, blocks = self._run(clip, begins, is_padding, (OVERLAP, OVERLAP + length))
+        large = np.asarray(large[: last - first])
+        real = None if blocks is None else np.asarray(blocks)[:, before : before + num]  # [2, n, M, n_h, n_w]
+        cost = self._cost(real, num, keep, height, width)
+        return [
+            Large(frame, None if real is None else real[:, first + index], cost) for index, frame in enumerate(large)
+        ]
+
+    def dense_cost(self, height: int, width: int) -> Cost:
+        """The static network of the same widths on the whole frame: what every share is a share of."""
+        return flops.dense_basicvsr(static_of(self.model), height, width)
+
+    def meet(self, budget: float, windows: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+        """Sets, and gives, the threshold that brings the executed share of the dense FLOPs nearest to a budget.
+
+        The gates' scores with every block running say where to begin; as skipping changes features, and so scores, the
+        threshold is then corrected by the share that it really gives.
+
+        Args:
+          budget: a share, over 0.
+          windows: (frames [n, H, W, 3], starts [n]); the first frames of each are tried.
+
+        Raises:
+          UserError: a network that has nothing to choose, or no windows.
+        """
+        if self.execution == "dense":
+            raise UserError("this network runs every block of every frame; a budget needs weights of skipvsr, packed.")
+        if not windows:
+            raise UserError("no frames to find a threshold on.")
+        probes = [_probe(*window) for window in windows]
+        height, width = windows[0][0].shape[1:3]
+
+        def shares(threshold: float) -> tuple[float, np.ndarray]:
+            """The share of a frame in the middle of a long clip, and all scores."""
+            found = [self._scores(*probe, threshold) for probe in probes]
+            runs = np.mean([blocks[is_real].mean() for blocks, _, is_real in found])
+            return self._share_of(runs, height, width), np.concatenate([s[is_real].ravel() for _, s, is_real in found])
+
+        most, scores = shares(0.0)
+        if budget >= most:
+            self.threshold = 0.0
+            return 0.0
+        least = self._share_of(0.0, height, width)
+        wanted = np.clip((budget - least) / (most - least), 0, 1)  # of the blocks
+        order = np.sort(scores)[::-1] if self.model.rule == "above" else np.sort(1 - scores)[::-1]
+        best, low, high, trial = None, 0.0, 1.0, float(order[min(int(wanted * len(order)), len(order) - 1)])
+        for _ in range(NUM_TRIAL):
+            share, _ = shares(trial)
+            if best is None or abs(share - budget) < abs(best[0] - budget):
+                best = (share, trial)
+            low, high = (trial, high) if share > budget else (low, trial)  # a higher threshold runs less
+            # Among the scores between both ends, in proportion to how far off the share is.
+            between = order[(order > low) & (order < high)]
+            if not len(between):
+                break
+            step = (share - budget) / (most - least) * len(order)
+            place = (len(between) - 1 - step) if share > budget else -step - 1
+            trial = float(between[int(np.clip(place, 0, len(between) - 1))])
+        self.threshold = best[1]
+        return best[1]
+
+    def _run(self, clip, starts, is_padding, keep) -> tuple[jax.Array, jax.Array | None]:
+        given = self._host_motion(clip)
+        put = functools.partial(jax.device_put, device=self.device)
+        clip, starts, is_padding = put(clip[None]), put(starts[None]), put(is_padding)
+        given = None if given is None else tuple(put(flow) for flow in given)
+        if self.execution == "dense":
+            return _static(self.model, keep, self.variables, clip, starts, given, is_padding)[0], None
+        large, blocks = _dynamic(
+            self.model, self.execution, keep, self.variables, clip, self.threshold, starts, given, is_padding
+        )
+        return large[0], blocks[0]
+
+    def _host_motion(self, clip: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        return motion.dis_of_clips(clip[None]) if self.model.motion == "dis" else None
+
+    def _scores(self, clip, starts, is_real, threshold):
+        """Which blocks ran, their scores, [2, T, M, n_h, n_w] each, and which of them are real and had a choice."""
+        given = self._host_motion(clip)
+        blocks, scores = _decide(
+            self.model, self.execution, self.variables, clip[None], threshold, starts[None], given, ~is_real
+        )
+        ends = np.append(starts[1:], True)
+        return np.asarray(blocks)[0], np.asarray(scores)[0], np.stack([is_real & ~ends, is_real & ~starts])
+
+    def _cost(self, blocks, num: int, keep: tuple[int, int], height: int, width: int) -> Cost:
+        """What each kept frame of a window costs."""
+        if blocks is None:
+            return self.dense_cost(height, width)
+        route = BlockRoute(blocks[None])
+        if self.execution == "masked":
+            route = BlockRoute(np.ones_like(route.blocks))
+        parallel = self.model.parallel if self.execution == "packed" else None
+        cost = flops.block_route_cost(self.model, route, height, width, parallel, keep)
+        return Cost(tuple(dataclasses.replace(s, times=s.times / (keep[1] - keep[0])) for s in cost.stages))
+
+    def _share_of(self, runs: float, height: int, width: int) -> float:
+        """The share of the dense FLOPs where a share of the blocks runs, in a whole window."""
+        length = LENGTH
+        num = length + 2 * OVERLAP
+        grid = self.model.grid(height, width).shape
+        none = BlockRoute(np.zeros((1, 2, num, self.model.num_block, *grid), bool))
+        rest = flops.block_route_cost(self.model, none, height, width, keep=(OVERLAP, OVERLAP + length)).flops
+        tile = flops.skipvsr_stages(self.model, height, width)["tile"].flops
+        tiles = 2 * (length + OVERLAP) * self.model.num_block * grid[0] * grid[1]
+        return (rest + runs * tiles * tile) / (length * self.dense_cost(height, width).flops)
+
+
+GPU_PARALLEL = 32
+"""Tiles that run together on a GPU, which needs many to be busy."""
+
+
+def static_of(model: BasicVSR) -> BasicVSR:
+    """The BasicVSR of a network's fields."""
+    fields = ("num_feat", "num_block", "num_hr", "motion", "is_remat")
+    return BasicVSR(**{name: getattr(model, name) for name in fields})
+
+
+def _probe(frames: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first frames of a window, filled up: [T, H, W, 3], starts [T], whether they are real [T]."""
+    frames, starts = frames[:PROBE], np.array(starts[:PROBE], bool)
+    fill = (0, PROBE - len(frames))
+    starts[0] = True
+    return (
+        np.pad(frames.astype(np.float32), (fill, (0, 0), (0, 0), (0, 0))),
+        np.pad(starts, fill, constant_values=True),
+        np.pad(np.ones(len(frames), bool), fill),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _static(model: BasicVSR, keep, variables, clip, starts, given, is_padding):
+    large, _ = model.apply(variables, clip, starts=starts, motion=given, keep=keep, is_padding=is_padding)
+    return jnp.clip(large, 0.0, 1.0)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _dynamic(model: SkipVSR, execution, keep, variables, clip, threshold, starts, given, is_padding):
+    large, aux = model.apply(
+        variables,
+        clip,
+        threshold,
+        None,
+        execution,
+        starts=starts,
+        motion=given,
+        keep=keep,
+        is_padding=is_padding,
+    )
+    return jnp.clip(large, 0.0, 1.0), aux["route"].blocks
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _decide(model: SkipVSR, execution, variables, clip, threshold, starts, given, is_padding):
+    """Decisions and scores; the pictures are not made."""
+    _, aux = model.apply(
+        variables, clip, threshold, None, execution, starts=starts, motion=given, is_padding=is_padding
+    )
+    return aux["route"].blocks, aux["scores"]
