@@ -137,8 +137,7 @@ def interpolate(
     sizes = {name: getattr(model, name) for name in ("num_feat", "num_group", "num_block", "reduction")}
     static = models.build("cain", **sizes)
     frames = jnp.asarray(np.random.RandomState(0).rand(2, 1, height, width, 3), jnp.float32)
-    tiny = jnp.zeros((1, 64, 64, 3))
-    variables = jax.jit(model.init)(jax.random.key(0), tiny, tiny)
+    variables = jax.jit(model.init)(jax.random.key(0), *models.example_arguments(model))
     static_variables = {"params": variables["params"]["cain"]}
 
     @jax.jit

@@ -93,13 +93,15 @@ def make_parser() -> argparse.ArgumentParser:
     command.set_defaults(run=demo)
 
     command = commands.add_parser("flops", help="what a network costs at a frame size")
-    command.add_argument("--model", required=True, metavar="NAME", help="cain, cain_sd, pwcnet, carn_m")
+    command.add_argument(
+        "--model", required=True, metavar="NAME", help="cain, cain_sd, pwcnet, carn_m, spynet, basicvsr, skipvsr"
+    )
     command.add_argument("--size", required=True, type=parse_size, metavar="WIDTHxHEIGHT", help="for example 2048x1080")
     command.add_argument("--json", action="store_true", help="one JSON object and nothing else")
     command.set_defaults(run=flops)
 
     command = commands.add_parser("convert", help="turn published PyTorch weights into weights for --weights")
-    command.add_argument("name", metavar="NAME", help="cain, cain_sd, pwcnet, carn_m")
+    command.add_argument("name", metavar="NAME", help="cain, cain_sd, pwcnet, carn_m, spynet, basicvsr, skipvsr")
     command.add_argument("inputs", metavar="IN", nargs="+", help=".pth, .pth.tar, .npz or .safetensors")
     command.add_argument("output", metavar="OUT", help="the weights file to write")
     command.set_defaults(run=convert)
@@ -218,7 +220,7 @@ def flops(arguments: argparse.Namespace) -> None:
     print(f"{'stage':<32}{'times':>8}{'GFLOPs':>14}{'G multiply-adds':>18}")
     for stage in values["stages"]:
         amounts = (stage["flops"] * stage["times"] / 1e9, stage["multiply_adds"] * stage["times"] / 1e9)
-        name = stage["name"] + (" (excluded)" if stage.get("is_excluded") or stage.get("excluded") else "")
+        name = stage["name"] + (" (excluded)" if stage.get("excluded") else "")
         print(f"{name:<32}{stage['times']:>8g}{amounts[0]:>14,.2f}{amounts[1]:>18,.2f}")
     print(f"{'in all':<40}{values['flops'] / 1e9:>14,.2f}{values['multiply_adds'] / 1e9:>18,.2f}")
 

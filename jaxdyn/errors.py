@@ -23,6 +23,10 @@ class SourceBrokenError(UserError):
         self.seconds = seconds
 
 
+class ConversionError(UserError, ValueError):
+    """Weights that cannot be converted: one line that names the file or the key, and the remedy."""
+
+
 def one_line(error: BaseException) -> str:
     """The message of any exception, in one line and never empty."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -22,7 +22,7 @@ import numpy as np
 from flax import linen as nn
 from jax.extend import core
 
-from jaxdyn import models, routing
+from jaxdyn import models, pretrained, routing
 from jaxdyn.models import basicvsr, cain, cain_sd, fusion, skipvsr
 from jaxdyn.ops import conv, patches
 from jaxdyn.types import SCALES, BlockRoute, Cost, Route, Stage
@@ -92,7 +92,7 @@ def _dense_cain(num_feat: int, num_group: int, num_block: int, reduction: int, h
     height, width = (math.ceil(side / cain.PAD) * cain.PAD for side in (height, width))
     static = cain.CAIN(num_feat, num_group, num_block, reduction)
     image = _spec(1, height, width, 3)
-    params = shapes(static, _spec(1, 8, 8, 3), _spec(1, 8, 8, 3))["params"]
+    params = shapes(static)["params"]
     features = _spec(1, height // cain.SHUFFLE, width // cain.SHUFFLE, num_feat)
     return Cost(
         (
@@ -120,9 +120,7 @@ def cain_sd_stages(model: cain_sd.CainSD, height: int, width: int) -> dict[str, 
     frame = _spec(1, height, width, 3)
     small = _spec(1, *cain_sd.router_size(height, width, model.router_edge), 3)
     flows = None if model.motion == "difference" else (_spec(*small.shape[:3], 2),) * 2
-    variables = shapes(
-        model, _spec(1, 16, 16, 3), _spec(1, 16, 16, 3), None if flows is None else (_spec(1, 16, 16, 2),) * 2
-    )
+    variables = shapes(model)
     params = variables["params"]
 
     def part(name, method, *arguments):
@@ -235,7 +233,7 @@ def dense_basicvsr(model: basicvsr.BasicVSR, height: int, width: int) -> Cost:
 def _vsr_stages(model: basicvsr.BasicVSR, num: int, height: int, width: int) -> dict[str, Stage]:
     """What one frame of a clip costs, as `num` pictures of height x width: "flow" (both ways), "warp", "head", "block"
     (of all pictures, both directions, all blocks) and "tail"."""
-    params = _vsr_params(model)
+    params = shapes(model)["params"]
     image, features = _spec(num, height, width, 3), _spec(num, height, width, model.num_feat)
     flow, is_fresh = _spec(num, height, width, 2), jax.ShapeDtypeStruct((num,), bool)
     stages = {}
@@ -270,7 +268,7 @@ def skipvsr_stages(model: skipvsr.SkipVSR, height: int, width: int) -> dict[str,
     num, size = (1, (height, width)) if model.tiling == "frame" else (math.prod(grid.shape), grid.patch)
     stages = _vsr_stages(model, num, *size)
     del stages["block"]
-    params, (h, w), f, r = _vsr_params(model), grid.patch, model.num_feat, skipvsr.HALO
+    params, (h, w), f, r = shapes(model)["params"], grid.patch, model.num_feat, skipvsr.HALO
 
     def tile(body, slab):
         block = basicvsr.block_at(body, 0)
@@ -332,10 +330,6 @@ def block_flops(model: skipvsr.SkipVSR, route: BlockRoute, height: int, width: i
     return np.asarray(route.blocks) * skipvsr_stages(model, height, width)["tile"].flops
 
 
-def _vsr_params(model: basicvsr.BasicVSR) -> chex.ArrayTree:
-    return shapes(model, _spec(1, 1, 8, 8, 3))["params"]
-
-
 # What the command line prints
 
 
@@ -358,23 +352,23 @@ def describe(name: str, width: int, height: int) -> dict:
     if width < 1 or height < 1:
         raise ValueError(f"size (={width}x{height}) must be at least 1x1 pixels")
     model = models.build(name)
-    tiny, constants = _spec(1, 16, 16, 3), 0
+    constants = 0
     if name == "cain":
-        cost, variables = dense_cain(model, height, width), shapes(model, tiny, tiny)
+        cost, variables = dense_cain(model, height, width), shapes(model)
     elif name == "cain_sd":
         shape = (1, *model.grid(height, width).shape)
         full = Route(np.zeros(shape, np.int32), np.full(shape, model.num_group, np.int32))
-        cost, variables = route_cost(model, full, height, width), shapes(model, tiny, tiny)
+        cost, variables = route_cost(model, full, height, width), shapes(model)
     elif name == "carn_m":
-        variables = shapes(model, tiny)
+        variables = shapes(model)
         constants = MEAN_SHIFT
         cost = Cost((measure("x2", lambda v, a: model.apply(v, a, 2)[0], variables, _spec(1, height, width, 3)),))
     elif name in ("basicvsr", "skipvsr"):
-        cost, params = _without_flow(model, height, width), _vsr_params(model)
+        cost, params = _without_flow(model, height, width), shapes(model)["params"]
         variables = {part: leaves for part, leaves in params.items() if part != "flow"}
     else:
         image = _spec(1, height, width, 3)
-        variables = shapes(model, image, image)
+        variables = shapes(model)
         cost = Cost((measure("flow", lambda v, a, b: model.apply(v, a, b)[0], variables, image, image),))
     stages = [
         {"name": s.name, "flops": s.flops, "multiply_adds": s.multiply_adds, "times": s.times}
@@ -397,9 +391,9 @@ def _without_flow(model: basicvsr.BasicVSR, height: int, width: int) -> Cost:
     return Cost((*rest, dataclasses.replace(flow, is_excluded=True)))
 
 
-def shapes(model: nn.Module, *arguments) -> chex.ArrayTree:
+def shapes(model: nn.Module) -> chex.ArrayTree:
     """The shapes of a network's variables, without computing them."""
-    return jax.eval_shape(lambda *a: model.init(jax.random.key(0), *a), *arguments)
+    return {"params": pretrained.parameter_shapes(model)}
 
 
 def _first_group(body: chex.ArrayTree, x: chex.Array) -> chex.Array:

@@ -98,7 +98,7 @@ def save(
     path = pathlib.Path(path)
     arrays = {}
     for key, leaf in flatten_dict(dict(variables["params"]), sep="/").items():
-        arrays[key] = np.ascontiguousarray(np.asarray(leaf).astype(dtype))
+        arrays[key] = np.asarray(leaf, dtype, order="C")
         if not np.isfinite(arrays[key]).all():
             raise ValueError(
                 f"{key} is not finite as {np.dtype(dtype)}; store it as float32, or look at the training log"
@@ -132,15 +132,7 @@ def check(path: pathlib.Path, model: nn.Module, arrays: Mapping[str, np.ndarray]
 
 def parameter_shapes(model: nn.Module) -> chex.ArrayTree:
     """Shapes of a network's parameters, without computing any."""
-    image = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
-    name = _name_of(model)
-    inputs = (image,) if name == "carn_m" else (image, image)
-    if name in ("basicvsr", "skipvsr"):
-        inputs = (jax.ShapeDtypeStruct((1, 2, 16, 16, 3), np.float32),)
-    elif getattr(model, "motion", None) == "dis":
-        flow = jax.ShapeDtypeStruct((1, 64, 64, 2), np.float32)
-        inputs = (*inputs, (flow, flow))
-    return jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+    return jax.eval_shape(model.init, jax.random.key(0), *models.example_arguments(model))["params"]
 
 
 def _name_of(model: nn.Module) -> str:

@@ -15,6 +15,8 @@ SMALL = {
     "cain": {"num_feat": 8, "num_group": 2, "num_block": 3, "reduction": 4},
     "carn_m": {"num_feat": 8, "groups": 2},
     "pwcnet": {"widths": (2, 3, 4, 5, 6, 7), "decoder": (7, 6, 5, 4, 3), "context": (8, 7, 6, 5, 4, 3), "radius": 1},
+    "spynet": {"num_level": 3, "widths": (4, 5, 6)},
+    "basicvsr": {"num_feat": 6, "num_block": 3, "num_hr": 5},
 }
 NUMBER = {"One": 1, "Two": 2, "Thr": 3, "Fou": 4, "Fiv": 5, "Six": 6}
 
@@ -53,6 +55,11 @@ def torch_state(name: str) -> dict[str, np.ndarray]:
             layer(f"c{k}.body.0", f, (k + 1) * f, 1)
         for key, grow in (("up2.body.0", 4), ("up3.body.0", 9), ("up4.body.0", 4), ("up4.body.3", 4)):
             layer(f"upsample.{key}", grow * f, per_group, 3)
+    elif name in ("spynet", "basicvsr"):
+        flow = {"num_level": 6, "widths": (32, 64, 32, 16)} if name == "basicvsr" else fields
+        widths, prefix = (8, *flow["widths"], 2), "spynet." if name == "basicvsr" else ""
+        for level, i in np.ndindex(flow["num_level"], len(widths) - 1):
+            layer(f"{prefix}basic_module.{level}.basic_module.{2 * i}", widths[i + 1], widths[i], 7)
     else:
         widths, decoder = fields["widths"], fields["decoder"]
         for level, width in enumerate(widths, start=1):
@@ -70,6 +77,25 @@ def torch_state(name: str) -> dict[str, np.ndarray]:
                 layer(f"upfeat{level}", 2, num_in, 4, is_transposed=True)
         for i, width in enumerate((*fields["context"], 2)):
             layer(f"dc_conv{i + 1}.0" if i < 6 else "dc_conv7", width, (num_in, *fields["context"])[i], 3)
+    if name == "basicvsr":
+        f, hr = fields["num_feat"], fields["num_hr"]
+        for direction in ("backward", "forward"):
+            layer(f"{direction}_trunk.main.0", f, f + 3, 3)
+            for m, conv in np.ndindex(fields["num_block"], 2):
+                layer(f"{direction}_trunk.main.2.{m}.conv{conv + 1}", f, f, 3)
+        layer("fusion", f, 2 * f, 1)
+        layer("upconv1", 4 * f, f, 3)
+        layer("upconv2", 4 * hr, f, 3)
+        layer("conv_hr", hr, hr, 3)
+        layer("conv_last", 3, hr, 3)
+    return state
+
+
+def reference_state(shared, monkeypatch, network: str) -> dict[str, np.ndarray]:
+    """The reference weights of a network of the published size."""
+    monkeypatch.syspath_prepend(shared / "parity")
+    state = __import__("reference_weights").state_dict(network)
+    sys.modules.pop("reference_weights")
     return state
 
 
@@ -109,13 +135,20 @@ def test_every_number_lands_in_its_place():
     kernel = convert.from_torch("pwcnet", pwcnet)["params"]["decoder4"]["up_feat"]["kernel"]
     for i, o, y, x in np.ndindex(source.shape):
         assert kernel[y, x, i, o] == source[i, o, y, x]
+    basicvsr = torch_state("basicvsr")
+    params = convert.from_torch("basicvsr", basicvsr)["params"]
+    for direction, conv in (("backward", "conv2"), ("forward", "conv1")):
+        source = basicvsr[f"{direction}_trunk.main.2.2.{conv}.weight"]
+        kernel = np.asarray(params[direction]["body"][conv]["kernel"][2])
+        for o, i, y, x in np.ndindex(source.shape):
+            assert kernel[y, x, i, o] == source[o, i, y, x]
+    source = basicvsr["spynet.basic_module.4.basic_module.6.bias"]
+    np.testing.assert_array_equal(params["flow"]["level4"]["conv3"]["bias"], source)
 
 
-@pytest.mark.parametrize("network", ["cain", "carn_m", "pwcnet"])
+@pytest.mark.parametrize("network", ["cain", "carn_m", "pwcnet", "spynet", "basicvsr"])
 def test_full_size_of_the_published_tensors(shared, monkeypatch, network):
-    monkeypatch.syspath_prepend(shared / "parity")
-    state = __import__("reference_weights").state_dict(network)
-    sys.modules.pop("reference_weights")
+    state = reference_state(shared, monkeypatch, network)
     assert convert.identify(state) == network
     assert convert.model_for(network, convert.from_torch(network, state)) == models.build(network)
 
@@ -176,6 +209,92 @@ def test_sniklaus_names_of_pwcnet(word):
     assert same(convert.from_torch("pwcnet", renamed), convert.from_torch("pwcnet", state))
 
 
+def test_mmagic_names_of_basicvsr_and_spynet():
+    state, renamed = torch_state("basicvsr"), {}
+    for key, value in state.items():
+        if key.startswith("spynet."):
+            words = key.split(".")  # spynet.basic_module.L.basic_module.i.weight
+            key = ".".join([*words[:4], str(int(words[4]) // 2), "conv", words[5]])
+        key = key.replace("_trunk.", "_resblocks.").replace("upconv", "upsample")
+        key = key.replace("upsample1.", "upsample1.upsample_conv.").replace("upsample2.", "upsample2.upsample_conv.")
+        renamed[f"generator.{key}"] = value
+    assert "generator.forward_resblocks.main.2.1.conv1.bias" in renamed
+    assert "generator.spynet.basic_module.5.basic_module.4.conv.bias" in renamed
+    renamed |= {f"generator.spynet.{name}": value for name, value in constants_of_spynet().items()}
+    renamed["step_counter"] = np.float32([300000])  # beside the generator, without its prefix
+    assert convert.identify({"state_dict": renamed}) == "basicvsr"
+    assert same(convert.from_torch("basicvsr", {"state_dict": renamed}), convert.from_torch("basicvsr", state))
+    flow = {key.removeprefix("generator.spynet."): value for key, value in renamed.items() if ".spynet." in key}
+    assert convert.identify(flow) == "spynet"
+    assert same(convert.from_torch("spynet", flow), {"params": convert.from_torch("basicvsr", state)["params"]["flow"]})
+
+
+@pytest.mark.parametrize("word", ["net", "module"])
+def test_sniklaus_names_of_spynet(word):
+    state = torch_state("spynet")
+    renamed = {key.replace("basic_module", f"{word}Basic"): value for key, value in state.items()}
+    assert f"{word}Basic.2.{word}Basic.6.bias" in renamed
+    assert convert.identify(renamed) == "spynet"
+    assert same(convert.from_torch("spynet", renamed), convert.from_torch("spynet", state))
+
+
+def constants_of_spynet() -> dict[str, np.ndarray]:
+    mean, deviation = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    return {"mean": mean.reshape(1, 3, 1, 1), "std": deviation.reshape(1, 3, 1, 1)}
+
+
+@pytest.mark.parametrize(("network", "prefix"), [("spynet", ""), ("basicvsr", "spynet.")])
+def test_constants_of_spynet_are_checked(network, prefix, caplog):
+    caplog.set_level(logging.INFO, "jaxdyn.convert")
+    state = torch_state(network)
+    constants = {f"{prefix}{name}": value for name, value in constants_of_spynet().items()}
+    assert same(convert.from_torch(network, state | constants), convert.from_torch(network, state))
+    assert f"equal to the built-in constants: {prefix}mean, {prefix}std" in caplog.text
+    for name, what in (("mean", "mean"), ("std", "deviation")):
+        other = {**constants, f"{prefix}{name}": constants[f"{prefix}{name}"] + np.float32(0.01)}
+        with pytest.raises(ValueError, match=f"{network}: {prefix}{name} is not the published {what}"):
+            convert.from_torch(network, state | other)
+
+
+def test_skipvsr_is_basicvsr_with_undecided_gates(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "jaxdyn.convert")
+    state, fields = torch_state("basicvsr"), SMALL["basicvsr"]
+    variables = convert.from_torch("skipvsr", {"params": state})
+    assert "initialised, to be trained: gate_backward, gate_forward" in caplog.text
+    params = dict(variables["params"])
+    for gate in (params.pop("gate_backward"), params.pop("gate_forward")):
+        assert gate["kernel"].shape == (fields["num_feat"],)
+        assert gate["bias"].shape == ()
+        assert not any(map(np.any, gate.values()))
+    assert same({"params": params}, convert.from_torch("basicvsr", state))
+    assert convert.model_for("skipvsr", variables) == models.build("skipvsr", **fields)
+    np.savez(tmp_path / "published.npz", **state)
+    notes = convert.convert_files("skipvsr", [tmp_path / "published.npz"], tmp_path / "out.safetensors")
+    assert "initialised, to be trained: gate_backward, gate_forward" in notes
+    model, again = pretrained.load(tmp_path / "out.safetensors")
+    assert model == models.build("skipvsr", **fields)
+    assert same(again, variables)
+    with pytest.raises(
+        ValueError, match=r"skipvsr: these parameters are of another network \('gate_backward' not found"
+    ):
+        convert.model_for("skipvsr", {"params": params})
+    del params["flow"]  # as trained with DIS
+    assert convert.model_for("basicvsr", {"params": params}) == models.build("basicvsr", **fields, motion="dis")
+
+
+def test_basicvsr_with_another_spynet():
+    state = torch_state("basicvsr")
+    short = {key: value for key, value in state.items() if not key.startswith("spynet.basic_module.5.")}
+    with pytest.raises(
+        ValueError, match=r"its SpyNet has 5 levels of widths \(32, 64, 32, 16\) .* always has 6 levels"
+    ):
+        convert.from_torch("basicvsr", short)
+    narrow = {key: value for key, value in state.items() if not key.startswith("spynet.")}
+    narrow |= {f"spynet.{key}": value for key, value in torch_state("spynet").items()}
+    with pytest.raises(ValueError, match=r"its SpyNet has 3 levels of widths \(4, 5, 6\)"):
+        convert.from_torch("skipvsr", narrow)
+
+
 def test_known_extras_are_left_out(caplog):
     caplog.set_level(logging.INFO, "jaxdyn.convert")
     pwcnet = torch_state("pwcnet")
@@ -198,6 +317,8 @@ def test_missing_extra_misshapen_and_broken_keys_are_named(name, state):
         "cain": "encoder.interpolate.body.1.body.2.body.2.conv.weight",
         "carn_m": "b2.c3.body.0.weight",
         "pwcnet": "conv4_2.0.weight",
+        "spynet": "basic_module.1.basic_module.2.weight",
+        "basicvsr": "forward_trunk.main.2.1.conv2.weight",
     }[name]
     pattern = key.replace(".", r"\.")
     missing = {k: v for k, v in state.items() if k != key}
@@ -220,8 +341,9 @@ def test_missing_extra_misshapen_and_broken_keys_are_named(name, state):
 
 
 def test_other_things_are_refused():
-    with pytest.raises(ValueError, match=r"network .='spynet'. must be one of cain, cain_sd, carn_m, pwcnet"):
-        convert.from_torch("spynet", {})
+    known = "basicvsr, cain, cain_sd, carn_m, pwcnet, skipvsr, spynet"
+    with pytest.raises(ValueError, match=f"network .='dain'. must be one of {known}"):
+        convert.from_torch("dain", {})
     with pytest.raises(ValueError, match="holds no tensors"):
         convert.from_torch("cain", {})
     with pytest.raises(ValueError, match="'epoch' is no tensor but int"):
@@ -284,10 +406,15 @@ def test_files_of_another_network(tmp_path):
     output = tmp_path / "out.safetensors"
     with pytest.raises(ValueError, match=r"flow\.npz: holds pwcnet, not cain; use `jaxdyn convert pwcnet`"):
         convert.convert_files("cain", [tmp_path / "flow.npz"], output)
-    with pytest.raises(ValueError, match=r"other\.npz: holds none of cain, carn_m, pwcnet"):
+    with pytest.raises(ValueError, match=r"other\.npz: holds none of basicvsr, cain, carn_m, pwcnet, spynet"):
         convert.convert_files("cain_sd", [tmp_path / "other.npz"], output)
     with pytest.raises(ValueError, match=r"flow\.npz: a second pwcnet"):
         convert.convert_files("cain_sd", [tmp_path / "flow.npz"] * 2, output)
+    with pytest.raises(ValueError, match=r"flow\.npz: holds pwcnet, not skipvsr; use `jaxdyn convert pwcnet`"):
+        convert.convert_files("skipvsr", [tmp_path / "flow.npz"], output)
+    np.savez(tmp_path / "spynet.npz", **torch_state("spynet"))
+    with pytest.raises(ValueError, match=r"spynet\.npz: holds spynet, not cain_sd; use `jaxdyn convert spynet`"):
+        convert.convert_files("cain_sd", [tmp_path / "spynet.npz"], output)
     assert not output.exists()
 
 

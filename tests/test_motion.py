@@ -81,3 +81,45 @@ def test_uint8_and_float_agree():
 def test_errors_name_the_value(shapes, edge, message):
     with pytest.raises(ValueError, match=message):
         motion.dis(np.zeros(shapes[0], np.float32), np.zeros(shapes[1], np.float32), edge=edge)
+
+
+def test_clips_are_searched_pair_by_pair():
+    clips = np.stack([[texture(24, 40, seed) for seed in seeds] for seeds in ((0, 1, 2), (3, 3, 4))])  # [2, 3, ...]
+    to_next, to_previous = motion.dis_of_clips(clips)
+    assert to_next.dtype == to_previous.dtype == np.float32
+    assert to_next.shape == to_previous.shape == (2, 2, 24, 40, 2)
+    for b, t in np.ndindex(2, 2):
+        forth, back = motion.dis(clips[b, t], clips[b, t + 1])  # at their own size, which is under 384 px
+        np.testing.assert_array_equal(to_next[b, t], forth)
+        np.testing.assert_array_equal(to_previous[b, t], back)
+    assert np.abs(to_next[1, 0]).max() < 1e-3  # equal frames
+
+
+def test_clips_have_the_direction_of_frames():
+    large = texture(60, 160)
+    clip = np.stack([large[:, 20 - 3 * t : 120 - 3 * t] for t in range(3)])  # 3 px to the right each time
+    to_next, to_previous = motion.dis_of_clips(clip[None])
+    inner = np.s_[0, :, 10:-10, 20:-20]
+    np.testing.assert_allclose(np.median(to_next[inner], axis=(1, 2)), [[3, 0]] * 2, atol=0.1)
+    np.testing.assert_allclose(np.median(to_previous[inner], axis=(1, 2)), [[-3, 0]] * 2, atol=0.1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (12, 30)])
+@pytest.mark.parametrize("time", [1, 2])
+def test_clips_of_any_size(size, time):
+    flows = motion.dis_of_clips(np.zeros((2, time, *size, 3), np.float32))
+    assert all(flow.shape == (2, time - 1, *size, 2) for flow in flows)
+    assert all(np.isfinite(flow).all() for flow in flows)
+
+
+def test_clips_of_bytes_and_of_numbers_agree():
+    clips = np.rint(np.stack([[texture(30, 40, seed) for seed in (1, 2)]]) * 255).astype(np.uint8)
+    as_numbers = motion.dis_of_clips(clips / np.float32(255))
+    for a, b in zip(motion.dis_of_clips(clips), as_numbers, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 3), (1, 2, 8, 8, 4), (1, 0, 8, 8, 3), (1, 2, 8, 0, 3)])
+def test_clips_of_another_shape(shape):
+    with pytest.raises(ValueError, match=r"`clips` must be \[B, T, H, W, 3\] with at least one pixel; got shape"):
+        motion.dis_of_clips(np.zeros(shape, np.float32))

@@ -30,6 +30,39 @@ def test_round_trip_keeps_network_values_and_card(small, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 
 
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("skipvsr", {"num_feat": 4, "num_block": 2, "motion": "dis", "tiling": "patches", "tile": 8, "rule": "below"}),
+        ("basicvsr", {"num_feat": 4, "num_block": 1, "num_hr": 3}),
+        ("spynet", {"num_level": 2, "widths": (3, 4)}),
+    ],
+)
+def test_round_trip_of_fields(name, fields, tmp_path):
+    model = models.build(name, **fields)
+    variables = {"params": jax.tree.map(lambda leaf: np.ones(leaf.shape), pretrained.parameter_shapes(model))}
+    pretrained.save(tmp_path / "w", model, variables, {})
+    assert pretrained.read_metadata(tmp_path / "w")["network"] == name
+    again, values = pretrained.load(tmp_path / "w")
+    assert again == model
+    jax.tree.map(np.testing.assert_array_equal, values, variables)
+
+
+def test_shapes_of_every_kind_of_network():
+    """Initialised with two images and flow, one image, two images, a clip."""
+    small = {"num_feat": 4, "num_group": 1, "num_block": 1, "reduction": 2}
+    for model, parts in (
+        (models.build("cain_sd", **small, motion="dis", is_aligned=True), {"cain", "scale_net", "depth_net"}),
+        (models.build("carn_m", num_feat=4), {"entry", "exit", "block1", "fusion1", "up2"}),
+        (models.build("spynet", num_level=1), {"level0"}),
+        (models.build("skipvsr", num_feat=4), {"flow", "forward", "backward", "gate_forward", "fusion"}),
+        (models.build("skipvsr", num_feat=4, motion="dis"), {"forward", "gate_backward", "conv_last"}),
+    ):
+        shapes = pretrained.parameter_shapes(model)
+        assert parts <= set(shapes)
+        assert ("flow" in shapes) == ("flow" in parts)
+
+
 def test_half_precision_is_half_the_size_and_near(small, tmp_path):
     model, variables = small
     pretrained.save(tmp_path / "full", model, variables, {})

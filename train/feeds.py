@@ -12,21 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdyn import motion
+from jaxdyn import models, motion
 from jaxdyn.data import clips, crops, sequences, synthetic
-from jaxdyn.models import carn
-from jaxdyn.models.basicvsr import BasicVSR
 from train import loop, stages, table
 
 
 def initial(model: Any, seed: int) -> chex.ArrayTree:
     """Fresh parameters. The generator is XLA's own, because the default one takes long to compile."""
-    frame, flow = jnp.zeros((1, 64, 64, 3)), jnp.zeros((1, 64, 64, 2))
-    arguments = (frame,) if isinstance(model, carn.CARNM) else (frame, frame)
-    if isinstance(model, BasicVSR):
-        arguments = (jnp.zeros((1, 2, 16, 16, 3)),)
-    elif getattr(model, "motion", None) == "dis":
-        arguments += ((flow, flow),)
+    arguments = models.example_arguments(model)
     return jax.jit(model.init)(jax.random.key(seed, impl="rbg"), *arguments)["params"]
 
 

@@ -1,6 +1,7 @@
 """Networks, one a file. Every one is applied as `model.apply(variables, ...) -> (output, aux)`, aux holding named
 intermediates."""
 
+import numpy as np
 from flax import linen as nn
 
 
@@ -40,3 +41,18 @@ def modules() -> dict[str, type[nn.Module]]:
         "basicvsr": BasicVSR,
         "skipvsr": SkipVSR,
     }
+
+
+def example_arguments(model: nn.Module) -> tuple:
+    """Inputs that a network can be initialised with, of small size and all zero: `model.init(key, *arguments)`."""
+    from jaxdyn.models.basicvsr import BasicVSR
+    from jaxdyn.models.carn import CARNM
+
+    image, flow = np.zeros((1, 64, 64, 3), np.float32), np.zeros((1, 64, 64, 2), np.float32)
+    if isinstance(model, BasicVSR):  # SkipVSR too
+        return (np.zeros((1, 1, 8, 8, 3), np.float32),)
+    if isinstance(model, CARNM):
+        return (image,)
+    if getattr(model, "motion", None) == "dis":
+        return image, image, (flow, flow)
+    return image, image
