@@ -59,7 +59,7 @@ def some_route(model, seed, batch=2):
     return BlockRoute(np.random.RandomState(seed).rand(*shape) < share)
 
 
-def runner(tiling, execution, is_routed=False, rule="above", batch=2, parallel=4, keep=None):
+def runner(tiling, execution, is_routed=False, rule="above", batch=2, parallel=3, keep=None):
     """One network, compiled once: (threshold or Route, params, starts) -> (large, aux), for the first `batch` clips."""
     return compiled(tiling, execution, is_routed, rule, batch, parallel, keep)
 
@@ -249,7 +249,7 @@ def test_masked_equals_the_loop_where_the_gates_decide(tiling, rule):
     for threshold in THRESHOLDS:
         result = run(threshold)
         shares.append(result[1]["route"].blocks.mean())
-        if threshold in (0.0, 0.45, 0.55, 1.0):
+        if threshold in (0.45, 0.55):
             check_against_the_loop(result, model, 2, lambda b, threshold=threshold: by_threshold(threshold, rule))
     assert shares[0] == 1
     assert shares == sorted(shares, reverse=True)
@@ -257,7 +257,7 @@ def test_masked_equals_the_loop_where_the_gates_decide(tiling, rule):
 
 
 @pytest.mark.parametrize(
-    ("tiling", "rule", "batch", "parallel"), [("frame", "above", 2, 4), ("patches", "below", 1, 9)]
+    ("tiling", "rule", "batch", "parallel"), [("frame", "above", 2, 3), ("patches", "below", 1, 9)]
 )
 def test_packed_equals_masked_where_the_gates_decide(tiling, rule, batch, parallel):
     _, masked = runner(tiling, "masked", rule=rule)
@@ -278,7 +278,7 @@ def test_masked_equals_the_loop_for_any_route(tiling, keep):
 
 @pytest.mark.parametrize(
     ("tiling", "batch", "parallel", "keep"),
-    [("frame", 1, 3, (1, 3)), ("patches", 2, 1, None)],
+    [("frame", 1, 1, (1, 3)), ("patches", 2, 2, None)],
 )
 def test_packed_equals_masked_for_any_route(tiling, batch, parallel, keep):
     model, masked = runner(tiling, "masked", is_routed=True, keep=keep)
