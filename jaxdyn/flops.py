@@ -307,11 +307,12 @@ def block_route_cost(
       keep: as given to the network; None: all frames.
     """
     stages = skipvsr_stages(model, height, width)
-    blocks = np.asarray(route.blocks)
+    blocks = np.array(route.blocks)
     batch, _, time, num_block = blocks.shape[:4]
+    first, last = (0, time) if keep is None else keep
+    blocks[:, 0, :first] = blocks[:, 1, last:] = False  # frames that are not visited
     flat = blocks.reshape(*blocks.shape[:4], -1)
     num_run = flat.sum() if parallel is None else np.asarray(routing.executed_tiles(jnp.asarray(flat), parallel)).sum()
-    first, last = (0, time) if keep is None else keep
     visited = batch * ((time - first) + last)  # frames, of both directions together
     counts = {
         "flow": 2 * batch * (time - 1),

@@ -28,3 +28,26 @@ def test_rows_follow_from_their_times():
     assert packed.speedup == pytest.approx(dense.seconds / packed.seconds)
     assert packed.efficiency == pytest.approx(packed.speedup * packed.share)
     assert len(bench.table(rows).splitlines()) == 4
+
+
+@pytest.mark.parametrize("share", [0.78, 0.63, 0.43])
+@pytest.mark.parametrize("tiling", ["frame", "patches"])
+def test_a_route_of_blocks_costs_the_share_asked_for(tiling, share):
+    model = models.build("skipvsr", motion="dis", tiling=tiling)
+    route = bench.blocks_at_share(model, 2, 180, 320, share)
+    assert route.blocks.shape == (1, 2, 2, 30, *model.grid(180, 320).shape)
+    cost = flops.block_route_cost(model, route, 180, 320, model.parallel)
+    dense = flops.dense_basicvsr(model, 180, 320)
+    assert cost.flops / (2 * dense.flops) == pytest.approx(share, abs=0.05)
+
+
+def test_rows_of_upscaling_follow_from_their_times():
+    fields = {"num_feat": 4, "num_block": 2, "num_hr": 4, "motion": "dis", "tile": 8, "parallel": 1}
+    rows = bench.upscale(16, 12, 2, [0.9], ["frame"], rounds=1, **fields)
+    dense, packed = rows
+    assert (dense.share, dense.speedup, dense.efficiency) == (1, 1, None)
+    assert packed.speedup == pytest.approx(dense.seconds / packed.seconds)
+    assert packed.efficiency == pytest.approx(packed.speedup * packed.share)
+    assert packed.share == pytest.approx(packed.gflops / dense.gflops)
+    assert packed.gflops_per_second == pytest.approx(packed.gflops / packed.seconds)
+    assert len(bench.table(rows).splitlines()) == 4

@@ -7,7 +7,8 @@ import pytest
 
 from jaxdyn import flops, models
 from jaxdyn.models.cain_sd import CainSD
-from jaxdyn.types import Cost, Route, Stage
+from jaxdyn.models.skipvsr import SkipVSR
+from jaxdyn.types import BlockRoute, Cost, Route, Stage
 
 
 @pytest.mark.parametrize(("size", "tera"), [((2048, 1080), 3.133), ((1280, 720), 1.305)])
@@ -106,6 +107,126 @@ def test_other_networks_are_described(name, parameters):
     told = flops.describe(name, 64, 64)
     assert told["parameters"] == parameters
     assert told["flops"] > told["multiply_adds"] > 0
+
+
+# Super-resolution
+
+GIGA = 1e9
+
+
+@pytest.fixture(scope="module")
+def published() -> Cost:
+    """BasicVSR on a frame of 320 x 180."""
+    return flops.dense_basicvsr(models.build("basicvsr"), 180, 320)
+
+
+def test_basicvsr_costs_what_the_paper_says(published):
+    told = flops.describe("basicvsr", 320, 180)
+    assert told["parameters"] == 4_851_011
+    assert 337.8 <= round(told["multiply_adds"] / GIGA, 1) <= 338.9
+    assert told["multiply_adds"] / GIGA == pytest.approx(338.5, rel=0.005)
+    assert told["flops"] == pytest.approx(2 * 338.5 * GIGA, rel=0.01)
+    excluded = [stage for stage in told["stages"] if stage.get("excluded")]
+    assert [stage["name"] for stage in excluded] == ["SpyNet"]
+    assert excluded[0]["times"] * excluded[0]["multiply_adds"] / GIGA == pytest.approx(39.3, abs=0.05)
+    block = next(stage for stage in told["stages"] if stage["name"] == "residual block")
+    assert block["multiply_adds"] / GIGA == pytest.approx(4.2467, abs=1e-4)
+    assert block["times"] == 60
+    # A share of the dense cost counts both flows.
+    assert published.multiply_adds / GIGA == pytest.approx(377.05, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("share", "giga"), [(0.95, 324.9), (0.843, 297.8), (0.71, 264.0), (0.525, 216.6), (0.245, 145.5)]
+)
+def test_shares_of_blocks_give_the_papers_table_2(published, share, giga):
+    parts = {stage.name: stage.multiply_adds * stage.times / GIGA for stage in published.stages}
+    blocks = parts["residual block"]
+    rest = sum(parts.values()) - blocks - parts["SpyNet"]
+    assert rest == pytest.approx(82.95, abs=0.05)
+    assert rest + share * blocks == pytest.approx(giga, rel=0.01)
+    assert (giga - rest) / blocks == pytest.approx(share, rel=0.01)
+
+
+def test_spynet_and_skipvsr_are_described():
+    flow, static, dynamic = (flops.describe(name, 320, 180) for name in ("spynet", "basicvsr", "skipvsr"))
+    assert flow["parameters"] == 1_440_300
+    assert dynamic["parameters"] == static["parameters"] + 2 * 65  # a weight for each feature and a bias, twice
+    assert (dynamic["flops"], dynamic["stages"]) == (static["flops"], static["stages"])
+    excluded = next(stage for stage in static["stages"] if stage.get("excluded"))
+    assert excluded["multiply_adds"] == flow["multiply_adds"]
+    counted = [stage for stage in static["stages"] if not stage.get("excluded")]
+    assert sum(stage["flops"] * stage["times"] for stage in counted) == pytest.approx(static["flops"])
+
+
+@pytest.fixture(scope="module", params=["frame", "patches"])
+def upscaler(request) -> SkipVSR:
+    """A small network, 2 x 3 tiles."""
+    return models.build(
+        "skipvsr", num_feat=4, num_block=3, num_hr=4, motion="dis", tiling=request.param, tile=6, stride=5
+    )
+
+
+def block_route(share, seed=0):
+    return BlockRoute(np.random.RandomState(seed).rand(2, 2, 4, 3, 2, 3) < share)
+
+
+def test_a_block_routes_cost_is_linear_in_its_tiles(upscaler):
+    stages = flops.skipvsr_stages(upscaler, 11, 13)
+    fixed = flops.block_route_cost(upscaler, block_route(0), 11, 13).flops
+    assert fixed > 0
+    for share in (0.3, 0.7, 1.0):
+        route = block_route(share)
+        cost = flops.block_route_cost(upscaler, route, 11, 13)
+        assert cost.flops == pytest.approx(fixed + route.blocks.sum() * stages["tile"].flops)
+        by_tile = flops.block_flops(upscaler, route, 11, 13)
+        assert by_tile.shape == route.blocks.shape
+        tile = next(stage for stage in cost.stages if stage.name == stages["tile"].name)
+        assert by_tile.sum() == pytest.approx(tile.flops * tile.times)
+
+
+def test_what_is_always_computed_is_counted_once_for_each_picture(upscaler):
+    """2 clips of 4 frames: 4 frames each way, 6 tiles compared before each block and after the last."""
+    times = {
+        name: next(s.times for s in flops.block_route_cost(upscaler, block_route(0), 11, 13).stages if s.name == named)
+        for name, named in ((k, v.name) for k, v in flops.skipvsr_stages(upscaler, 11, 13).items())
+    }
+    wanted = {"warp": 16, "head": 16, "tile": 0, "gate": 16 * 6 * 4, "tail": 8}
+    assert times == wanted | ({"merge": 8} if upscaler.tiling == "patches" else {})
+
+
+def test_motion_is_paid_for_every_pair_in_both_directions():
+    model = models.build("skipvsr", num_feat=4, num_block=3, num_hr=4, tile=6)  # 2 clips of 4 frames
+    cost = flops.block_route_cost(model, block_route(0), 11, 13)
+    assert [stage.times for stage in cost.stages if stage.name == "SpyNet"] == [2 * 2 * 3]
+
+
+def test_executed_is_nominal_and_fillers(upscaler):
+    for seed, share in enumerate((0.0, 0.2, 0.5, 0.8, 1.0)):
+        route = block_route(share, seed)
+        nominal = flops.block_route_cost(upscaler, route, 11, 13).flops
+        assert flops.block_route_cost(upscaler, route, 11, 13, parallel=1).flops == nominal
+        for parallel in (2, 3, 4, 6):
+            executed = flops.block_route_cost(upscaler, route, 11, 13, parallel)
+            assert executed.flops >= nominal
+            if share in (0.0, 1.0) and parallel in (2, 3, 6):  # six tiles or none: nothing to fill up
+                assert executed.flops == nominal
+
+
+def test_frames_that_are_not_visited_cost_nothing(upscaler):
+    """With keep = (1, 3) of 4 frames, backward visits frames 3 to 1, forward 0 to 2; what a Route says of the others is
+    never run."""
+    route, keep = block_route(1.0), (1, 3)
+    visited = np.ones((2, 2, 4, 3, 2, 3), bool)
+    visited[:, 0, 0] = visited[:, 1, 3] = False
+    stages = flops.skipvsr_stages(upscaler, 11, 13)
+    for parallel in (None, 4):
+        cost = flops.block_route_cost(upscaler, route, 11, 13, parallel, keep)
+        assert cost == flops.block_route_cost(upscaler, BlockRoute(visited), 11, 13, parallel, keep)
+    times = {stage.name: stage.times for stage in flops.block_route_cost(upscaler, route, 11, 13, None, keep).stages}
+    assert times[stages["tile"].name] == 2 * (3 + 3) * 3 * 6
+    assert times[stages["head"].name] == 2 * (3 + 3)
+    assert times[stages["tail"].name] == 2 * 2
 
 
 def test_errors():

@@ -96,8 +96,146 @@ def test_noise_draws_each_choice_with_its_probability():
     np.testing.assert_allclose(draws.mean(0), [0.2, 0.5, 0.3], atol=0.02)
 
 
+# Tiles. The scenario: a picture of 5 x 7 pixels in 3 x 3 tiles of 2 x 3, the last ones reach beyond it. The step adds
+# one and the eight neighbours, so that in a picture of ones a pixel becomes 10, at a border 7, in a corner 5.
+
+HEIGHT, WIDTH, NUM_TILE = 5, 7, 9
+
+
+def tiles():
+    valid = np.zeros((8, 11), bool)
+    valid[1 : 1 + HEIGHT, 1 : 1 + WIDTH] = True
+    starts = np.array([(y, x) for y in (0, 2, 4) for x in (0, 3, 6)])
+    return routing.Tiles(starts, (2, 3), 1, valid)
+
+
+def add_neighbours(slab, valid):
+    """[1, 4, W, F] -> [1, 2, W, F]."""
+    wide = jnp.pad(slab, ((0, 0), (0, 0), (1, 1), (0, 0)))
+    rows, columns = slab.shape[1] - 2, slab.shape[2]
+    total = sum(wide[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3))
+    return jnp.where(valid[:, 1:-1], total + 1, 0.0)
+
+
+def compare(after, before, tile):
+    """Tells which tile it is and what was there before."""
+    return 1000.0 * tile + (after - before).sum()
+
+
+def expected_tiles(store, layer, chosen):
+    """Pixel after pixel: the layer that is written, and what `compare` said."""
+    before, x, after, said = store[layer + 1], store[layer], store[layer].copy(), []
+    for run, (top, left) in zip(chosen, tiles().starts, strict=True):
+        place = [(y, x_) for y in (top + 1, top + 2) for x_ in (left + 1, left + 2, left + 3) if tiles().valid[y, x_]]
+        for y, x_ in place if run else []:
+            after[y, x_] = 1 + x[y - 1 : y + 2, x_ - 1 : x_ + 2].sum(axis=(0, 1))
+        said.append(1000 * len(said) + sum((after[at] - before[at]).sum() for at in place))
+    return after, said
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4, 20])
+def test_packed_tiles_compute_the_chosen_and_copy_the_others(chunk, random):
+    calls = []
+
+    def step(slab, valid):
+        jax.debug.callback(lambda width=slab.shape[2] // 5: calls.append(width))
+        return add_neighbours(slab, valid)
+
+    @jax.jit
+    @chex.assert_max_traces(1)
+    def run(store, layer, chosen):
+        return routing.packed_tiles(step, compare, store, layer, chosen, tiles(), chunk)
+
+    chex.clear_trace_counter()
+    for number in range(NUM_TILE + 1):  # from none to all
+        layer = number % 2 + 1
+        store = random.randint(0, 9, (4, 8, 11, 2)) * tiles().valid[:, :, None].astype(np.float32)
+        chosen = random.permutation(NUM_TILE) < number
+        calls.clear()
+        after, said = run(store, layer, chosen)
+        wanted, wanted_said = expected_tiles(store, layer, chosen)
+        np.testing.assert_array_equal(after[layer + 1], wanted)  # zeros outside of the picture included
+        np.testing.assert_array_equal(said, wanted_said)
+        untouched = [other for other in (1, 2, 3) if other != layer + 1]  # fillers end in layer 0 and nowhere else
+        np.testing.assert_array_equal(after[np.array(untouched)], store[np.array(untouched)])
+        jax.effects_barrier()
+        assert sum(calls) == routing.executed_tiles(chosen, chunk)
+
+
+def test_a_picture_of_ones_has_a_known_answer():
+    store = np.stack([np.zeros((8, 11, 1)), tiles().valid[:, :, None]] * 2).astype(np.float32)[:3]
+    after, said = routing.packed_tiles(add_neighbours, compare, store, 1, np.ones(NUM_TILE, bool), tiles(), 2)
+    wanted = np.full((HEIGHT, WIDTH), 10)
+    wanted[[0, -1]] = wanted[:, 0] = wanted[:, -1] = 7
+    wanted[[0, 0, -1, -1], [0, -1, 0, -1]] = 5
+    np.testing.assert_array_equal(after[2, 1:6, 1:8, 0], wanted)
+    assert said[4] == 4000 + 6 * 10  # the tile in the middle; there was nothing before
+
+
+def test_without_a_step_everything_is_copied():
+    store = np.stack([np.full((8, 11, 1), value) * tiles().valid[:, :, None] for value in (1, 2)]).astype(np.float32)
+    after, said = routing.packed_tiles(None, compare, store, 0, np.ones(NUM_TILE, bool), tiles(), 3)
+    np.testing.assert_array_equal(after[1], store[0])
+    np.testing.assert_array_equal(said, 1000 * np.arange(NUM_TILE) - tiles().area)
+
+
+def test_area_is_what_a_tile_has_of_the_picture():
+    np.testing.assert_array_equal(tiles().area, [6, 6, 2, 6, 6, 2, 3, 3, 1])
+    outside = routing.Tiles(np.array([(0, 0)]), (2, 2), 1, np.zeros((4, 4), bool))
+    np.testing.assert_array_equal(outside.area, [1])  # never a division by zero
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    choices=st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=1, max_size=3), chunk=st.integers(1, 9)
+)
+def test_executed_tiles_by_brute_force(choices, chunk):
+    wanted = []
+    for chosen in choices:
+        left, total, whole = sum(chosen), 0, min(chunk, 7)
+        while left > 0:
+            width = 2 if left <= 2 < whole else whole
+            left, total = left - width, total + width
+        wanted.append(total)
+        assert sum(chosen) <= total < sum(chosen) + whole
+    np.testing.assert_array_equal(routing.executed_tiles(np.array(choices), chunk), wanted)
+
+
+def test_gate_follows_both_rules():
+    scores = jnp.asarray([0.0, 0.3, 0.5, 0.7, 1.0])
+    np.testing.assert_array_equal(routing.gate(scores, 0.5), [False, False, False, True, True])
+    np.testing.assert_array_equal(routing.gate(scores, 0.6, "below"), [True, True, False, False, False])
+    for rule in ("above", "below"):
+        assert jax.jit(lambda alpha, rule=rule: routing.gate(scores, alpha, rule))(0.0).all()
+        assert not routing.gate(scores, 1.0, rule).any()
+    with pytest.raises(ValueError, match=r"rule \(='equal'\) must be 'above' or 'below'"):
+        routing.gate(scores, 0.5, "equal")
+
+
+@pytest.mark.parametrize("num_block", [30, 5, 1])
+def test_policies_skip_half_of_the_blocks(num_block):
+    half = num_block // 2
+    for name in ("uniform", "shallow", "deep"):
+        runs = routing.skip_policy(name, num_block)
+        assert runs.shape == (num_block,)
+        assert runs.dtype == bool
+        assert (~runs).sum() == half
+    assert not routing.skip_policy("shallow", num_block)[:half].any()
+    assert not routing.skip_policy("deep", num_block)[num_block - half :].any()
+
+
+def test_the_uniform_policy_is_random_and_fixed_by_its_seed():
+    drawn = [routing.skip_policy("uniform", 30, seed) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0] != drawn[2]).any()
+    with pytest.raises(ValueError, match=r"policy \(='half'\) must be 'uniform', 'shallow' or 'deep'"):
+        routing.skip_policy("half", 30)
+
+
 def test_errors():
     with pytest.raises(ValueError, match=r"chunk \(=0\)"):
         routing.packed(lambda x, level: x, jnp.ones(2), jnp.ones(2, jnp.int32), jnp.ones(2), 0)
     with pytest.raises(ValueError, match="temperature"):
         routing.sample(jnp.zeros((1, 2)), temperature=0.0)
+    with pytest.raises(ValueError, match=r"chunk \(=0\)"):
+        routing.packed_tiles(add_neighbours, compare, jnp.zeros((3, 8, 11, 1)), 1, np.ones(9, bool), tiles(), 0)

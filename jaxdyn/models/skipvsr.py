@@ -73,8 +73,11 @@ class SkipVSR(BasicVSR):
         super().setup()
         if self.tiling not in ("frame", "patches"):
             raise ValueError(f"tiling (={self.tiling!r}) must be 'frame' or 'patches'")
-        if self.interval < 1:
-            raise ValueError(f"interval (={self.interval}) must be at least 1")
+        if self.rule not in ("above", "below"):
+            raise ValueError(f"rule (={self.rule!r}) must be 'above' or 'below'")
+        for name in ("tile", "interval", "parallel"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} (={getattr(self, name)}) must be at least 1")
         self.gates = {name: self.param(f"gate_{name}", _gate, self.num_feat) for name in DIRECTIONS}
 
     def grid(self, height: int, width: int) -> patches.Grid:
@@ -136,6 +139,13 @@ class SkipVSR(BasicVSR):
         if route is not None:
             route = BlockRoute.of(route)
             route.check((batch, 2, time, self.num_block, *grid.shape))
+        if teacher is not None:
+            num, size = (1, (height, width)) if self.tiling == "frame" else (math.prod(grid.shape), grid.patch)
+            wanted = (batch * num, 2, time, len(self.targets), *size, self.num_feat)
+            if tuple(teacher.shape) != wanted:
+                raise ValueError(
+                    f"teacher has shape {tuple(teacher.shape)}, expected {wanted}, as aux['features'] has it"
+                )
 
         pictures = self._cut(clip, grid)  # [B n, T, p, q, 3]
         if motion is None and self.motion == "spynet":
@@ -352,8 +362,9 @@ class SkipVSR(BasicVSR):
             return clip
         batch, time, height, width, channels = clip.shape
         pieces = patches.split(clip.reshape(batch * time, height, width, channels), grid)
-        pieces = pieces.reshape(batch, time, -1, *grid.patch, channels)
-        return jnp.moveaxis(pieces, 1, 2).reshape(-1, time, *grid.patch, channels)
+        num = math.prod(grid.shape)  # the motion of one frame has no elements: no size may be left to be inferred
+        pieces = pieces.reshape(batch, time, num, *grid.patch, channels)
+        return jnp.moveaxis(pieces, 1, 2).reshape(batch * num, time, *grid.patch, channels)
 
     def _merge(self, large: chex.Array, grid: patches.Grid) -> chex.Array:
         """[B n, K, 4 p, 4 q, 3] -> [B, K, 4 H, 4 W, 3]."""
