@@ -5,6 +5,7 @@ frames -> motion (host, or the network's own) -> Route -> routed compute -> fram
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -82,6 +83,17 @@ class Interpolator:
     def dense_cost(self, height: int, width: int) -> Cost:
         """The static network of the same widths on the whole frame: what every share is a share of."""
         return flops.dense_cain(self.model, height, width)
+
+    def meet(self, budget: float, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+        """Refuses a budget: the finders' choice cannot be shifted.
+
+        Raises:
+          UserError: always; the message says what to do instead.
+        """
+        raise UserError(
+            f"budget {budget:g}: interpolation follows its finders and takes no budget ({len(pairs)} pairs were looked "
+            "at); leave --budget out."
+        )
 
     def _host_motion(self, frame0: np.ndarray, frame1: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         if getattr(self.model, "motion", None) != "dis":

@@ -123,7 +123,7 @@ def test_whole_curriculum(config, model, data, tmp_path, monkeypatch):
 
 def test_the_teacher_is_basicvsr_with_charbonnier(model, params, config, batch):
     stage = stages.Stage(**config.stages[0])
-    loss, metrics = jax.jit(lambda p: upscaling.teacher_loss(model, stage, p, batch, None, None))(params)
+    loss, metrics = jax.jit(lambda p: upscaling.teacher_loss(model, stage, p, batch, None, step.Variant()))(params)
     network, own = upscaling.dense(model, params)
     assert type(network) is BasicVSR
     assert set(own) == {name for name in params if not name.startswith("gate")}
@@ -139,7 +139,7 @@ def test_the_teacher_is_basicvsr_with_charbonnier(model, params, config, batch):
 def test_a_student_that_equals_its_teacher_and_skips_nothing_has_nothing_to_correct(model, params, config, batch):
     stage = stages.Stage(**{**config.stages[1], "dense": 1.0})
     run = jax.jit(
-        lambda p: upscaling.gates_loss(model, stage, p, {**batch, "teacher": params}, jax.random.key(0), None)
+        lambda p: upscaling.gates_loss(model, stage, p, {**batch, "teacher": params}, jax.random.key(0), step.Variant())
     )
     _, metrics = run(params)
     assert metrics["executed"] == 1
@@ -220,7 +220,7 @@ def test_confidences_by_slow_loops(kind, tiling, model, params, batch, request):
 
 def test_the_gates_loss_is_the_sum_of_its_parts(model, params, config, batch, results):
     stage = stages.Stage(**{**config.stages[1], "dense": 0.0, "alphas": (0.5, 0.5), "lambda_1": 0.7, "lambda_2": 0.3})
-    compute = lambda p: upscaling.gates_loss(model, stage, p, batch, jax.random.key(2), None)  # noqa: E731
+    compute = lambda p: upscaling.gates_loss(model, stage, p, batch, jax.random.key(2), step.Variant())  # noqa: E731
     (loss, found), gradient = jax.jit(jax.value_and_grad(compute, has_aux=True))(student_of(params))
     np.testing.assert_allclose(loss, found["rec"] + 0.7 * found["mask"] + 0.3 * found["error"], rtol=1e-6)
     (large, aux), (_, aux_of_teacher) = results
