@@ -24,6 +24,10 @@ ALIGN_EDGE = 384
 it reduced."""
 
 
+NUM_HALVING = 24
+"""How often the interval of biases is halved."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Middle:
     """A frame between two others.
@@ -85,15 +89,61 @@ class Interpolator:
         return flops.dense_cain(self.model, height, width)
 
     def meet(self, budget: float, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-        """Refuses a budget: the finders' choice cannot be shifted.
+        """Sets, and gives, the bias on the finders' logits that brings the executed share of the dense FLOPs nearest to
+        a budget.
+
+        The finders see motion and difference alone, so their scores of the pairs say what any bias would cost; the
+        network itself does not run.
+
+        Args:
+          budget: a share, over 0.
+          pairs: neighbouring frames, float32 [H, W, 3] in [0, 1].
 
         Raises:
-          UserError: always; the message says what to do instead.
+          UserError: a network that has nothing to choose, or no pairs.
         """
-        raise UserError(
-            f"budget {budget:g}: interpolation follows its finders and takes no budget ({len(pairs)} pairs were looked "
-            "at); leave --budget out."
-        )
+        if not isinstance(self.model, CainSD) or self.execution != "packed":
+            raise UserError("this network takes the same path everywhere; a budget needs weights of cain_sd, packed.")
+        if not pairs:
+            raise UserError("no pairs of frames to find a bias on.")
+        height, width = pairs[0][0].shape[:2]
+        found = [self._logits(*pair) for pair in pairs]
+        dense, costs = self.dense_cost(height, width), self.model.choice_costs
+
+        @functools.cache
+        def share(bias: float) -> float:
+            routes = [self._route_with(bias, *logits, costs) for logits in found]
+            return float(np.mean([self._cost(route, height, width).share(dense) for route in routes]))
+
+        largest = max((float(np.ptp(part)) for logits in found for part in logits if part is not None), default=0.0)
+        gap = min(float(np.abs(np.diff(cost)).min(initial=1.0)) for cost in costs)
+        low, high = -(largest + 1) / gap, (largest + 1) / gap  # where every patch takes what is dearest, and cheapest
+        trials = [0.0, low, high]
+        for _ in range(NUM_HALVING):
+            middle = (low + high) / 2
+            trials.append(middle)
+            low, high = (middle, high) if share(middle) > budget else (low, middle)
+        best = min(trials, key=lambda bias: (abs(share(bias) - budget), abs(bias)))
+        self.model = self.model.clone(cost_bias=best)
+        return best
+
+    def _logits(self, frame0: np.ndarray, frame1: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Both finders' scores of a pair, [1, n_h, n_w, K] each; None where a choice is fixed."""
+        given = self._host_motion(frame0, frame1)
+        frames = [jax.device_put(np.asarray(frame, np.float32)[None], self.device) for frame in (frame0, frame1)]
+        return jax.device_get(_scores(self.model, self.variables, *frames, given))
+
+    def _route_with(self, bias, scale_logits, depth_logits, costs) -> Route:
+        """The Route that the finders would choose with a bias."""
+        first, some = 0 if self.model.has_exit0 else 1, depth_logits if scale_logits is None else scale_logits
+        choices = []
+        for logits, fixed, cost in (
+            (scale_logits, self.model.fixed_scale, costs[0]),
+            (depth_logits, None if self.model.fixed_depth is None else self.model.fixed_depth - first, costs[1]),
+        ):
+            chosen = np.full(some.shape[:3], fixed) if logits is None else (logits - bias * np.array(cost)).argmax(-1)
+            choices.append(chosen.astype(np.int32))
+        return Route(choices[0], choices[1] + first)
 
     def _host_motion(self, frame0: np.ndarray, frame1: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         if getattr(self.model, "motion", None) != "dis":
@@ -142,3 +192,14 @@ def _static(model: CAIN, variables, frame0, frame1):
 def _dynamic(model: CainSD, execution: str, variables, frame0, frame1, given, route):
     frame, aux = model.apply(variables, frame0, frame1, given, route, execution)
     return jnp.clip(frame, 0.0, 1.0), aux["route"]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _scores(model: CainSD, variables, frame0, frame1, given):
+    def find(network):
+        small0, small1 = network.router_image(frame0), network.router_image(frame1)
+        moved = network.find_motion(small0, small1, given)
+        return network.find(small0, small1, moved, network.grid(*frame0.shape[1:3]))
+
+    found = model.apply(variables, method=find)
+    return found["scale_logits"], found["depth_logits"]

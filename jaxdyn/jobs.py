@@ -6,6 +6,7 @@ A job is a `Run` whose `write` says what becomes of one step: `interpolating.Int
 `pipeline` puts the pieces together.
 """
 
+import abc
 import dataclasses
 import os
 import time as clock
@@ -72,7 +73,7 @@ class Interval:
         return None if self.following is None else self.following.time
 
 
-class Run:
+class Run(abc.ABC):
     """One pass over the pictures, written in whole segments. Subclasses say what becomes of a step.
 
     Args:
@@ -158,6 +159,7 @@ class Run:
         self.total.add(self.counts)
         return following is not None
 
+    @abc.abstractmethod
     def write(self, step: Step, writer: Any, submit: Callable[..., None]) -> None:
         """What becomes of one step: counts it, and submits what is to be written.
 
@@ -166,7 +168,6 @@ class Run:
           writer: of the segment, see `output.Output.open_segment`.
           submit: queues a call of a method of the writer.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say what becomes of a step")
 
     def tell(self) -> None:
         """Reports progress."""

@@ -80,3 +80,29 @@ def test_what_makes_no_frames_is_refused():
     plain = models.build("cain", num_feat=8, num_group=1, num_block=1, reduction=4)
     with pytest.raises(ValueError, match="'packed', 'masked' or 'dense'"):
         interpolator.Interpolator(plain, {"params": {}}, execution="fast")
+
+
+def test_a_budget_is_met_as_nearly_as_whole_patches_allow(shipped_kind):
+    frames, shares, biases = moving_pair(), [], []
+    ends = {"cheap": 0.0, "dear": 100.0}
+    for budget in (*ends.values(), 0.6):
+        made = interpolator.Interpolator(*shipped_kind)
+        biases.append(made.meet(budget, [frames]))
+        middle = made.middle(*frames)
+        shares.append(middle.cost.share(made.dense_cost(HEIGHT, WIDTH)))
+        if budget == ends["cheap"]:
+            assert not middle.route.depth.any()  # exit 0 everywhere
+        if budget == ends["dear"]:
+            assert (middle.route.depth == 2).all()
+            assert (middle.route.scale == 0).all()
+    assert shares[0] <= shares[2] <= shares[1]
+    assert biases[0] > biases[2] > biases[1]
+    unbiased = interpolator.Interpolator(*shipped_kind).middle(*frames).cost.share(made.dense_cost(HEIGHT, WIDTH))
+    assert abs(shares[2] - 0.6) <= abs(unbiased - 0.6) + 1e-9
+
+
+def test_a_budget_needs_a_choice_and_frames(shipped_kind):
+    with pytest.raises(UserError, match="same path everywhere"):
+        interpolator.Interpolator(*shipped_kind, execution="dense").meet(0.5, [moving_pair()])
+    with pytest.raises(UserError, match="no pairs"):
+        interpolator.Interpolator(*shipped_kind).meet(0.5, [])

@@ -53,6 +53,8 @@ class CainSD(nn.Module):
       is_aligned, has_exit0: the options above.
       fixed_scale: index into `SCALES` that every patch gets (CAIN-D has no ScaleNet), or None: ScaleNet decides.
       fixed_depth: exit that every patch takes (CAIN-S has no DepthNet), or None: DepthNet decides.
+      cost_bias: how much the finders' logits are lowered for each choice, times its cost: a share of the pixels
+        at a scale, of the groups at a depth. `Differs:` 0 is the paper's; above it the network is cheaper.
       chunks: how many patches of each scale run side by side in packed execution.
     """
 
@@ -68,6 +70,7 @@ class CainSD(nn.Module):
     has_exit0: bool = False
     fixed_scale: int | None = None
     fixed_depth: int | None = None
+    cost_bias: float = 0.0
     chunks: tuple[int, int, int] = (3, 2, 1)
 
     def setup(self):
@@ -102,6 +105,13 @@ class CainSD(nn.Module):
     def num_exit(self) -> int:
         """K_d: how many depths a patch can choose from."""
         return self.num_group + self.has_exit0
+
+    @property
+    def choice_costs(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What `cost_bias` weighs: the share of the pixels at each scale, and of the groups at each exit."""
+        first = 0 if self.has_exit0 else 1
+        depths = tuple(depth / self.num_group for depth in range(first, self.num_group + 1))
+        return tuple(1 / scale**2 for scale in SCALES), depths
 
     def grid(self, height: int, width: int) -> patches.Grid:
         """Where the patches of a frame lie."""
@@ -200,14 +210,16 @@ class CainSD(nn.Module):
             depth_mask = jax.nn.one_hot(route.depth - first, self.num_exit)
             return {"route": route, "scale_mask": scale_mask, "depth_mask": depth_mask}
 
-        def choose(logits, fixed, num_choice):
+        def choose(logits, fixed, costs):
+            num_choice = len(costs)
             if fixed is not None:
                 return jnp.broadcast_to(jax.nn.one_hot(fixed, num_choice), (*shape, num_choice))
-            return routing.sample(logits, self.make_rng("route") if self.has_rng("route") else None)
+            key = self.make_rng("route") if self.has_rng("route") else None
+            return routing.sample(logits - self.cost_bias * jnp.asarray(costs, logits.dtype), key)
 
         fixed_depth = None if self.fixed_depth is None else self.fixed_depth - first
-        scale_mask = choose(found["scale_logits"], self.fixed_scale, len(SCALES))
-        depth_mask = choose(found["depth_logits"], fixed_depth, self.num_exit)
+        scale_mask = choose(found["scale_logits"], self.fixed_scale, self.choice_costs[0])
+        depth_mask = choose(found["depth_logits"], fixed_depth, self.choice_costs[1])
         route = Route(scale_mask.argmax(-1).astype(jnp.int32), depth_mask.argmax(-1).astype(jnp.int32) + first)
         return {"route": route, "scale_mask": scale_mask, "depth_mask": depth_mask}
 
