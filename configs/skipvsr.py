@@ -25,6 +25,7 @@ TINY = SMALL | {"num_feat": 8, "num_block": 4, "num_hr": 8, "tile": 8, "stride":
 
 TEACHER = (("gate", 0.0), ("", 1.0))
 """Which parameters train (regex, factor of the learning rate); the first line that fits counts."""
+GATES = (("gate", 1.0), ("", 0.0))
 STUDENT = (("", 1.0),)
 FLOW = (("flow", 1.0), ("", 0.0))
 
@@ -56,11 +57,24 @@ def small(config: ml_collections.ConfigDict) -> None:
             **rate,
             "name": "gates",
             "kind": "gates",
+            "trains": GATES,
+            "num_step": 100,
+            "learning_rate": 3e-2,
+            "dense": 1.0,
+            "warm_up": 10,
+            "ema": 0.9,
+        },
+        {
+            **rate,
+            "name": "student",
+            "kind": "gates",
             "trains": STUDENT,
-            "num_step": 240,
+            "num_step": 200,
             "learning_rate": 3e-4,
-            "alphas": (0.0, 1.0),
+            "alphas": (0.72, 0.9),
             "dense": 0.2,
+            "warm_up": 20,
+            "ema": 0.98,
         },
     ]
 
