@@ -28,11 +28,15 @@ LENGTH = 16
 OVERLAP = 4
 """Frames that a window sees before and after those: what is further away changes a frame by less than 8 bits show."""
 
-PROBE = 8
+PROBE = 14
 """Frames of a window that thresholds are tried on."""
 
-NUM_TRIAL = 4
-"""How often a threshold is corrected by the share that it really gives."""
+SETTLE = 4
+"""Frames of each direction that do not count there: after a shot's first frame, where every block runs, scores are
+higher than in a long clip."""
+
+NUM_TRIAL = 5
+"""How many thresholds are tried."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,21 +171,19 @@ class Upscaler:
             self.threshold = 0.0
             return 0.0
         least = self._share_of(0.0, height, width)
-        wanted = np.clip((budget - least) / (most - least), 0, 1)  # of the blocks
-        order = np.sort(scores)[::-1] if self.model.rule == "above" else np.sort(1 - scores)[::-1]
-        best, low, high, trial = None, 0.0, 1.0, float(order[min(int(wanted * len(order)), len(order) - 1)])
+        order = np.sort(scores if self.model.rule == "above" else 1 - scores)[::-1]  # as a threshold falls, these run
+        # (how many of them run, share), known on both sides; what lies between is tried where a line would put it.
+        low, high, best = (0, least), (len(order) - 1, most), (most, 0.0)
         for _ in range(NUM_TRIAL):
+            part = np.clip((budget - low[1]) / max(high[1] - low[1], 1e-9), 0, 1)
+            place = int(np.clip(round(low[0] + part * (high[0] - low[0])), low[0], high[0]))
+            if place in (low[0], high[0]):
+                place = (low[0] + high[0]) // 2  # a line that leads to an end: halve instead
+            trial = float(order[place])
             share, _ = shares(trial)
-            if best is None or abs(share - budget) < abs(best[0] - budget):
+            if abs(share - budget) < abs(best[0] - budget):
                 best = (share, trial)
-            low, high = (trial, high) if share > budget else (low, trial)  # a higher threshold runs less
-            # Among the scores between both ends, in proportion to how far off the share is.
-            between = order[(order > low) & (order < high)]
-            if not len(between):
-                break
-            step = (share - budget) / (most - least) * len(order)
-            place = (len(between) - 1 - step) if share > budget else -step - 1
-            trial = float(between[int(np.clip(place, 0, len(between) - 1))])
+            low, high = ((place, share), high) if share < budget else (low, (place, share))
         self.threshold = best[1]
         return best[1]
 
@@ -207,7 +209,8 @@ class Upscaler:
             self.model, self.execution, self.variables, clip[None], threshold, starts[None], given, ~is_real
         )
         ends = np.append(starts[1:], True)
-        return np.asarray(blocks)[0], np.asarray(scores)[0], np.stack([is_real & ~ends, is_real & ~starts])
+        counts = np.stack([_settled(is_real[::-1], ends[::-1])[::-1], _settled(is_real, starts)])
+        return np.asarray(blocks)[0], np.asarray(scores)[0], counts
 
     def _cost(self, blocks, num: int, keep: tuple[int, int], height: int, width: int) -> Cost:
         """What each kept frame of a window costs."""
@@ -240,6 +243,17 @@ def static_of(model: BasicVSR) -> BasicVSR:
     """The BasicVSR of a network's fields."""
     fields = ("num_feat", "num_block", "num_hr", "motion", "is_remat")
     return BasicVSR(**{name: getattr(model, name) for name in fields})
+
+
+def _settled(is_real: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """Frames, in the order of visits, at least `SETTLE` after a shot's beginning; if there are none, all but those."""
+    since = np.zeros(len(begins), int)
+    for index in range(1, len(begins)):
+        since[index] = 0 if begins[index] else since[index - 1] + 1
+    for least in (SETTLE, 1, 0):
+        if (is_real & (since >= least)).any():
+            return is_real & (since >= least)
+    return is_real
 
 
 def _probe(frames: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

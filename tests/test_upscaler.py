@@ -1,0 +1,90 @@
+"""The upscaler: windows against the network itself, padding that computes nothing, costs, thresholds for budgets."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdyn import models, pretrained, upscaler
+from jaxdyn.errors import UserError
+
+HEIGHT, WIDTH = 12, 17
+LARGE = (4 * HEIGHT, 4 * WIDTH, 3)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A small SkipVSR with undecided gates and nothing zero but them."""
+    model = models.build("skipvsr", num_feat=8, num_block=3, num_hr=8, motion="dis", tile=8, interval=3)
+    random = np.random.RandomState(0)
+    draw = lambda leaf: np.float32(0.2 * random.randn(*leaf.shape))  # noqa: E731
+    return model, {"params": jax.tree.map(draw, pretrained.parameter_shapes(model))}
+
+
+def frames(number):
+    """Noise that changes a little from frame to frame, float32 [n, H, W, 3]."""
+    random = np.random.RandomState(1)
+    change = 0.03 * random.randn(number, HEIGHT, WIDTH, 3).cumsum(axis=0)
+    return np.clip(random.rand(HEIGHT, WIDTH, 3) + change, 0, 1).astype(np.float32)
+
+
+def starts_of(number, *places):
+    return np.isin(np.arange(number), [0, *places])
+
+
+@pytest.mark.parametrize(("keep", "cut"), [((0, 5), ()), ((2, 4), (3,))])
+def test_a_window_is_the_network_on_its_frames(network, keep, cut):
+    model, variables = network
+    clip, starts = frames(6), starts_of(6, *cut)
+    made = upscaler.Upscaler(*network, threshold=0.5).window(clip, starts, keep)
+    expected, aux = jax.jit(lambda v, x, s: model.apply(v, x, 0.5, starts=s, keep=keep))(
+        variables, clip[None], starts[None]
+    )
+    for index, large in enumerate(made):
+        np.testing.assert_allclose(large.frame, np.clip(expected[0, index], 0, 1), atol=1e-4)
+        assert large.frame.shape == LARGE
+        np.testing.assert_array_equal(large.blocks, aux["route"].blocks[0, :, keep[0] + index])
+    assert len(made) == keep[1] - keep[0]
+
+
+def test_executions_agree_and_cost_what_they_run(network):
+    clip, starts = frames(3), starts_of(3)
+    made = {
+        kind: upscaler.Upscaler(*network, threshold=0.0, execution=kind).window(clip, starts, (0, 3))
+        for kind in ("packed", "masked", "dense")
+    }
+    for kind in ("masked", "dense"):
+        for one, other in zip(made["packed"], made[kind], strict=True):
+            np.testing.assert_allclose(one.frame, other.frame, atol=1e-4)
+    assert made["dense"][0].blocks is None
+    assert made["dense"][0].cost == upscaler.Upscaler(*network).dense_cost(HEIGHT, WIDTH)
+    none = upscaler.Upscaler(*network, threshold=1.0).window(clip, starts, (0, 3))
+    assert none[0].cost.flops < made["packed"][0].cost.flops
+    assert not none[1].blocks.any()  # the first and the last frame have nothing to be compared with
+
+
+def test_a_budget_sets_the_threshold(network):
+    windows = [(frames(8), starts_of(8))]
+    made = upscaler.Upscaler(*network)
+    assert made.meet(100.0, windows) == made.threshold == 0.0
+    cheap = made.meet(0.01, windows)
+    assert cheap > 0
+    assert made.threshold == cheap
+    again = upscaler.Upscaler(*network)
+    assert again.meet(0.01, windows) == cheap
+
+
+def test_wrong_use_is_told(network):
+    with pytest.raises(UserError, match=r"threshold 1\.5"):
+        upscaler.Upscaler(*network, threshold=1.5)
+    with pytest.raises(UserError, match="parallel 0"):
+        upscaler.Upscaler(*network, parallel=0)
+    with pytest.raises(UserError, match="does not enlarge"):
+        upscaler.Upscaler(models.build("cain"), {"params": {}})
+    with pytest.raises(ValueError, match="fast"):
+        upscaler.Upscaler(*network, execution="fast")
+    with pytest.raises(UserError, match="runs every block"):
+        upscaler.Upscaler(*network, execution="dense").meet(0.5, [(frames(2), starts_of(2))])
+    with pytest.raises(UserError, match="no frames"):
+        upscaler.Upscaler(*network).meet(0.5, [])
+    with pytest.raises(ValueError, match="with keep"):
+        upscaler.Upscaler(*network).window(frames(3), starts_of(3), (2, 9))
