@@ -135,7 +135,8 @@ def upscale_video(
     part = part_of(clip, start, end)  # s
     plan = Keep()  # every frame at its own time
     output = choose_output(clip, target, plan, codec, crf, upscaler.scale)
-    window = [upscaler.scale, upscaler.length, upscaler.overlap]
+    length = upscaler.window_length(clip.properties.height, clip.properties.width)
+    window = [upscaler.scale, length, upscaler.overlap]
     job = describe_job(clip, plan, output, part, settings, budget=budget, window=window)
     with Parts(target, job, resume, overwrite) as parts:
         run = Upscaling(clip, output, parts, upscaler, prepare_folder(map_folder), progress, part)

@@ -10,15 +10,16 @@ Both speak of items that go to a level: level 0 means untouched, level l means t
 an item is a patch, a step a residual group, the level its exit.
 
 SkipVSR decides anew before every step, and its items may be neighbours that look at each other: `packed_tiles` applies
-one step to the chosen tiles of a picture and leaves the others as they are, and measures how much each tile changed
+one step to the chosen tiles of a picture and leaves the others where they are, and measures how much each tile changed
 since the picture before, which is what the next decision is made of.
 
-Axes: N items or tiles, K choices, L highest level, c items of a chunk; h, w sides of a tile, r its halo, F features.
+Axes: N items or tiles, K choices, L highest level or number of layers, c items of a chunk; h, w sides of a tile, r its
+halo, F features.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import chex
 import jax
@@ -202,115 +203,226 @@ def skip_policy(name: Literal["uniform", "shallow", "deep"], num_block: int, see
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """Where the tiles of a canvas lie; all of it is known before tracing.
+    """How tiles lie; all of it is known before tracing.
 
     Attributes:
-      starts: [N, 2] first row and column of each tile's slab, which is the tile and `halo` pixels around it.
-      size: (h, w) of a tile.
-      halo: r, how far a step looks.
-      valid: [H_c, W_c] bool, which pixels of the canvas belong to a picture; the others are zero before and after every
-        layer, as zero padding has it.
+      neighbours: [N, 3, 3], which tiles lie around each one and, in the middle, itself; N where there is none.
+      valid: [N, h + 2 r, w + 2 r] bool, which pixels of a tile and its halo belong to a picture; the others are zero
+        before and after every layer, as zero padding has it.
+      halo: r, how far a step looks, no further than to the neighbours' ends.
     """
 
-    starts: np.ndarray
-    size: tuple[int, int]
-    halo: int
+    neighbours: np.ndarray
     valid: np.ndarray
+    halo: int
+
+    @property
+    def num(self) -> int:
+        """N."""
+        return len(self.neighbours)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of a tile."""
+        return self.valid.shape[1] - 2 * self.halo, self.valid.shape[2] - 2 * self.halo
 
     @property
     def area(self) -> np.ndarray:
         """Pixels of a picture in each tile: [N] float32, at least 1."""
-        (h, w), r = self.size, self.halo
-        inner = [self.valid[y + r : y + r + h, x + r : x + r + w].sum() for y, x in self.starts]
-        return np.maximum(inner, 1).astype(np.float32)
+        r = self.halo
+        return np.maximum(self.valid[:, r:-r, r:-r].sum(axis=(1, 2)), 1).astype(np.float32)
+
+
+class TileStore(NamedTuple):
+    """All layers of a picture in tiles, with what is still needed of the picture before it.
+
+    A tile that a step skips is the tile of the layer below. It is not copied: `now` says in which row it lies. Row
+    l N + n belongs to layer l of tile n and is written only if the step that makes it runs. If the picture before is
+    still to be compared in higher layers with what lay there, that moves up by a layer first.
+
+    Attributes:
+      values: [L N + 2, h, w, F]; the last rows are zeros, for neighbours that are none, and a place for fillers.
+      now: [L, N] int32, the row of each layer of each tile, of this picture as far as it has come.
+      before: [L, N] int32, the same of the picture before, from the layer on that comes next.
+      ran: [L, N] bool, whether the step that makes a layer ran; of the picture before where this one has not come.
+    """
+
+    values: chex.Array
+    now: chex.Array
+    before: chex.Array
+    ran: chex.Array
+
+    def tile(self, layer: int | chex.Array, tile: int | chex.Array) -> chex.Array:
+        """One tile of this picture: [h, w, F]."""
+        return lax.dynamic_index_in_dim(self.values, self.now[layer, tile], keepdims=False)
 
 
 TileStep = Callable[[chex.Array, chex.Array], chex.Array]
-"""(slab [1, h + 2 r, W, F], valid [1, h + 2 r, W, 1]) -> [1, h, W, F]: slabs of tiles side by side, W = c (w + 2 r).
-Rows shrink by the halo; columns stay, and the r columns at each side of a tile are dropped afterwards."""
+"""(slab [1, h + 2 r, W, F], valid [1, h + 2 r, W, 1]) -> [1, h, W, F]: tiles with their halo side by side, W = c (w + 2
+r). Rows shrink by the halo; columns stay, and the r columns at each side of a tile are dropped afterwards."""
 
 Compare = Callable[[chex.Array, chex.Array, chex.Array], chex.Array]
 """(after [h, w, F], before [h, w, F], which tile) -> a number, not minus infinity."""
 
 
-def packed_tiles(
-    step: TileStep | None,
-    compare: Compare,
-    store: chex.Array,
-    layer: int | chex.Array,
-    chosen: chex.Array,
-    tiles: Tiles,
-    chunk: int,
-) -> tuple[chex.Array, chex.Array]:
-    """Apply a step to the chosen tiles of a picture, copy the others, and compare all with what was there before.
+def tile_store(num_layer: int, tiles: Tiles, num_feat: int, dtype: np.dtype = np.float32) -> TileStore:
+    """A store of L layers, before the first picture: everything is zero."""
+    rows = jnp.arange(num_layer * tiles.num, dtype=jnp.int32).reshape(num_layer, tiles.num)
+    values = jnp.zeros((num_layer * tiles.num + 2, *tiles.size, num_feat), dtype)
+    return TileStore(values, rows, rows, jnp.ones(rows.shape, bool))
 
-    The picture is read from `store[layer]` and written to `store[layer + 1]`, which until then holds the same layer of
-    the picture before. Chosen tiles run `chunk` at a time, side by side along the width; the last ones run in twos if
-    they are two or fewer. Nothing but chosen tiles, and fillers of the last chunk, is computed.
+
+def enter_tiles(
+    cut: Callable[[chex.Array], chex.Array], compare: Compare, store: TileStore, tiles: Tiles
+) -> tuple[TileStore, chex.Array]:
+    """Begin with the next picture: its tiles become layer 0, compared with those of the picture before.
 
     Args:
-      step: computes tiles from their slabs; None: every tile is copied, whatever was chosen.
+      cut: a tile of the picture, by its number: [h, w, F].
       compare: of a tile now and the same tile before.
-      store: [L, H_c, W_c, F], zero outside of `tiles.valid`. Layer 0 is no layer of a picture: fillers end there.
-      layer: which layer is read.
-      chosen: [N] bool.
-      tiles: where they lie.
-      chunk: c, how many tiles run together.
+      store: with the picture before.
+      tiles: how they lie.
 
     Returns:
       The store, and what `compare` said of each tile: [N] float32.
+    """
+    store = _make_room(store._replace(before=store.now), 0, jnp.ones(tiles.num, bool))
+
+    def one(tile, state):
+        values, said = state
+        after = cut(tile)
+        value = compare(after, lax.dynamic_index_in_dim(values, store.before[0, tile], keepdims=False), tile)
+        values = lax.dynamic_update_index_in_dim(values, after, _after_reading(tile, value), 0)
+        return values, said.at[tile].set(value)
+
+    values, said = lax.fori_loop(0, tiles.num, one, (store.values, jnp.zeros(tiles.num)))
+    own = jnp.arange(tiles.num, dtype=jnp.int32)
+    return store._replace(values=values, now=store.now.at[0].set(own), ran=store.ran.at[0].set(True)), said
+
+
+def packed_tiles(
+    step: TileStep,
+    compare: Compare,
+    store: TileStore,
+    layer: int | chex.Array,
+    chosen: chex.Array,
+    said: chex.Array,
+    tiles: Tiles,
+    chunk: int,
+) -> tuple[TileStore, chex.Array]:
+    """Apply a step to the chosen tiles of a picture, and compare the next layer with that of the picture before.
+
+    Chosen tiles run `chunk` at a time, side by side along the width; the last ones run in twos if they are two or
+    fewer. Nothing but chosen tiles, and fillers of the last chunk, is computed; no other tile is touched, but for the
+    comparison where the picture before had run this step. Where neither ran it, nothing has changed since the layer
+    below, nor has what was said of it.
+
+    Args:
+      step: computes tiles from their slabs.
+      compare: of a tile now and the same tile before.
+      store: with this picture's layers up to `layer`.
+      layer: which layer is read; the next one is made.
+      chosen: [N] bool.
+      said: what `compare` said of `layer`: [N].
+      tiles: how they lie.
+      chunk: c, how many tiles run together.
+
+    Returns:
+      The store, and what `compare` said of the new layer: [N] float32.
 
     Raises:
       ValueError: a chunk below 1.
     """
     if chunk < 1:
         raise ValueError(f"chunk (={chunk}) must be at least 1")
-    (h, w), r, num_tile, num_feat = tiles.size, tiles.halo, len(tiles.starts), store.shape[-1]
+    (h, w), r, num_tile, num_feat = tiles.size, tiles.halo, tiles.num, store.values.shape[-1]
     chunk = min(chunk, num_tile)
-    starts = jnp.asarray(np.concatenate([tiles.starts, tiles.starts[:1]]), jnp.int32)  # [N + 1, 2]; N = nobody
-    valid = jnp.asarray(tiles.valid)
+    nothing = store.values.shape[0] - 2  # the row of zeros; the one after it takes what fillers give
+    store = _make_room(store, layer + 1, chosen)
+    now = jnp.append(lax.dynamic_index_in_dim(store.now, layer, keepdims=False), nothing)  # [N + 1]; N = nobody
+    before = jnp.append(lax.dynamic_index_in_dim(store.before, layer + 1, keepdims=False), nothing)
+    own = (layer + 1) * num_tile + jnp.arange(num_tile, dtype=jnp.int32)
+    targets = jnp.append(own, nothing + 1)
+    neighbours = jnp.asarray(np.concatenate([tiles.neighbours, np.full((1, 3, 3), num_tile)]), jnp.int32)
+    valid = jnp.asarray(np.concatenate([tiles.valid, tiles.valid[:1]]))  # [N + 1, h + 2 r, w + 2 r]
+    ways = [(i, j) for i in range(3) for j in range(3) if (tiles.neighbours[:, i, j] < num_tile).any()]
+    pieces = [  # of a slab, from the tiles it reaches into: (where from, size, where to)
+        ((h - r, 0, 0)[i], (w - r, 0, 0)[j], (r, h, r)[i], (r, w, r)[j], (0, r, r + h)[i], (0, r, r + w)[j])
+        for i, j in ways
+    ]
     order = jnp.pad(jnp.argsort(~chosen, stable=True), (0, chunk), constant_values=num_tile)
     num_chosen = chosen.sum()
 
-    def cut(store, place, tile, size, inset):
-        y, x = starts[tile] + inset
-        return lax.dynamic_slice(store, (place, y, x, 0), (1, *size, num_feat))[0]
+    def at(values, row):
+        return lax.dynamic_index_in_dim(values, row, keepdims=False)
 
-    def exchange(state, index, now):
-        """Compare tiles with what is there, then put them there."""
-        store, values = state
-        before = [cut(store, layer + 1, tile, (h, w), r) for tile in index]
-        said = jnp.stack([compare(*pair, tile) for *pair, tile in zip(now, before, index, strict=True)])
-        # Reading must end before writing begins. That the place to write depends on what was read tells the compiler
-        # so: otherwise it copies the whole store at every step.
-        place = layer + 1 + (said.sum() == -jnp.inf).astype(jnp.int32)
-        for tile, after in zip(index, now, strict=True):
-            y, x = starts[tile] + r
-            store = lax.dynamic_update_slice(store, after[None], (jnp.where(tile < num_tile, place, 0), y, x, 0))
-        return store, values.at[jnp.stack(index)].set(said)
+    def gather(values, index):
+        """Tiles with their halo, side by side. Written piece by piece: joining pieces costs six times as much."""
+        slab = jnp.zeros((h + 2 * r, len(index) * (w + 2 * r), num_feat), values.dtype)
+        for place, tile in enumerate(index):
+            rows = now[neighbours[tile]]  # [3, 3]
+            for way, (y, x, height, width, to_y, to_x) in zip(ways, pieces, strict=True):
+                piece = lax.dynamic_slice(values, (rows[way], y, x, 0), (1, height, width, num_feat))[0]
+                slab = lax.dynamic_update_slice(slab, piece, (to_y, place * (w + 2 * r) + to_x, 0))
+        return slab
 
     def run_chunk(first, width, state):
+        values, said = state
         index = [jnp.where(first + i < num_chosen, order[first + i], num_tile) for i in range(width)]
-        side = (h + 2 * r, w + 2 * r)
-        slab = jnp.concatenate([cut(state[0], layer, tile, side, 0) for tile in index], axis=1)
-        inside = jnp.concatenate([lax.dynamic_slice(valid, tuple(starts[tile]), side) for tile in index], axis=1)
-        after = step(slab[None], inside[None, :, :, None])  # [1, h, c (w + 2 r), F]
+        inside = jnp.concatenate([valid[tile] for tile in index], axis=1)
+        after = step(gather(values, index)[None], inside[None, :, :, None])  # [1, h, c (w + 2 r), F]
         after = after.reshape(h, width, w + 2 * r, num_feat)[:, :, r : r + w]
-        return exchange(state, index, [after[:, i] for i in range(width)])
+        after = [after[:, i] for i in range(width)]
+        new = jnp.stack([compare(a, at(values, before[i]), i) for a, i in zip(after, index, strict=True)])
+        for a, tile in zip(after, index, strict=True):
+            values = lax.dynamic_update_index_in_dim(values, a, _after_reading(targets[tile], new.sum()), 0)
+        return values, said.at[jnp.stack(index)].set(new, mode="drop")
 
-    def copy_one(turn, state):
-        return exchange(state, [order[turn]], [cut(state[0], layer, order[turn], (h, w), r)])
-
-    state = (store, jnp.zeros(num_tile + 1))
-    if step is None:
-        store, values = lax.fori_loop(0, num_tile, copy_one, state)
-        return store, values[:num_tile]
+    state = (store.values, said)
     num_large, num_small = _chunks(num_chosen, chunk)
     state = lax.fori_loop(0, num_large, lambda turn, now: run_chunk(turn * chunk, chunk, now), state)
     if chunk > SMALL_CHUNK:
         state = lax.fori_loop(0, num_small, lambda _, now: run_chunk(num_large * chunk, SMALL_CHUNK, now), state)
-    store, values = lax.fori_loop(num_chosen, num_tile, copy_one, state)
-    return store, values[:num_tile]
+    values, said = state
+
+    is_compared = ~chosen & lax.dynamic_index_in_dim(store.ran, layer + 1, keepdims=False)
+    to_compare = jnp.argsort(~is_compared, stable=True)
+
+    def compare_one(turn, said):
+        tile = to_compare[turn]
+        return said.at[tile].set(compare(at(values, now[tile]), at(values, before[tile]), tile))
+
+    said = lax.fori_loop(0, is_compared.sum(), compare_one, said)
+    rows = jnp.where(chosen, own, now[:num_tile])
+    return store._replace(
+        values=values, now=store.now.at[layer + 1].set(rows), ran=store.ran.at[layer + 1].set(chosen)
+    ), said
+
+
+def _make_room(store: TileStore, layer: int | chex.Array, chosen: chex.Array) -> TileStore:
+    """Before a layer of the chosen tiles is written: what the picture before skipped from there on moves up."""
+    num_layer, num_tile = store.now.shape
+    own = layer * num_tile + jnp.arange(num_tile, dtype=jnp.int32)  # [N]
+    above = jnp.arange(num_layer)[:, None] > layer  # [L, 1]
+    is_shared = above & (store.before == own)  # [L, N]
+    moves = chosen & is_shared.any(axis=0)
+    order = jnp.argsort(~moves, stable=True)
+
+    def move(turn, values):
+        row = own[order[turn]]
+        tile = lax.dynamic_index_in_dim(values, row)
+        return lax.dynamic_update_slice_in_dim(values, tile, row + num_tile, 0)
+
+    values = lax.fori_loop(0, moves.sum(), move, store.values)
+    return store._replace(values=values, before=jnp.where(is_shared & moves, own + num_tile, store.before))
+
+
+def _after_reading(row: chex.Array, value: chex.Array) -> chex.Array:
+    """The same row, as something that depends on a value that was read.
+
+    Reading must end before writing begins, or the compiler copies the whole store at every step; this tells it so.
+    """
+    return row + (value == -jnp.inf).astype(jnp.int32)
 
 
 SMALL_CHUNK = 2

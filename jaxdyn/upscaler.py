@@ -8,6 +8,7 @@ depend on nothing but their own frames, so that work can stop and go on anywhere
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -23,7 +24,10 @@ from jaxdyn.models.skipvsr import SkipVSR
 from jaxdyn.types import BlockRoute, Cost
 
 LENGTH = 16
-"""Frames that a window gives."""
+"""Frames that a window gives; a power of two less of large frames, see `WINDOW_BYTES`."""
+
+WINDOW_BYTES = 4 * 2**30
+"""What the features and the large frames of a window may take."""
 
 OVERLAP = 4
 """Frames that a window sees before and after those: what is further away changes a frame by less than 8 bits show."""
@@ -71,7 +75,6 @@ class Upscaler:
     """
 
     scale = SCALE
-    length = LENGTH
     overlap = OVERLAP
 
     def __init__(
@@ -102,12 +105,20 @@ class Upscaler:
         self.model, self.device = model, device
         self.variables = jax.device_put(variables, device)
 
+    def window_length(self, height: int, width: int) -> int:
+        """How many frames of this size a window gives: `LENGTH`, or as many as fit `WINDOW_BYTES`, at least one."""
+        features = 4 * height * width * self.model.num_feat
+        layers = self.model.num_block + 1 if self.execution != "dense" else 2
+        large = 4 * 3 * SCALE**2 * height * width
+        fitting = (WINDOW_BYTES - layers * features) / (2 * features + large)
+        return min(LENGTH, 2 ** int(math.log2(max(fitting, 1))))
+
     def window(self, frames: np.ndarray, starts: np.ndarray, keep: tuple[int, int]) -> list[Large]:
         """Enlarges the frames keep[0] <= t < keep[1] of a window.
 
         Args:
           frames: float32 [n, H, W, 3] in [0, 1], with at most `overlap` frames before and after those kept, and at most
-            `length` kept.
+            `window_length(H, W)` kept.
           starts: [n] bool, whether a frame begins a shot.
           keep: (first, last).
 
@@ -115,7 +126,7 @@ class Upscaler:
           ValueError: a window that is too long, or `keep` out of it.
         """
         num, height, width, _ = frames.shape
-        length = LENGTH
+        length = self.window_length(height, width)
         (first, last), after = keep, num - keep[1]
         if not (0 <= first <= OVERLAP and 0 < last - first <= length and 0 <= after <= OVERLAP):
             raise ValueError(
@@ -129,7 +140,7 @@ class Upscaler:
         begins[before] = True
         begins[before + num :] = True
         large, blocks = self._run(clip, begins, is_padding, (OVERLAP, OVERLAP + length))
-        large = np.asarray(large[: last - first])
+        large = np.asarray(large)[: last - first]
         real = None if blocks is None else np.asarray(blocks)[:, before : before + num]  # [2, n, M, n_h, n_w]
         cost = self._cost(real, num, keep, height, width)
         return [
@@ -225,7 +236,7 @@ class Upscaler:
 
     def _share_of(self, runs: float, height: int, width: int) -> float:
         """The share of the dense FLOPs where a share of the blocks runs, in a whole window."""
-        length = LENGTH
+        length = self.window_length(height, width)
         num = length + 2 * OVERLAP
         grid = self.model.grid(height, width).shape
         none = BlockRoute(np.zeros((1, 2, num, self.model.num_block, *grid), bool))

@@ -38,19 +38,20 @@ class Upscaler(Protocol):
 
     Attributes:
       scale: how much longer the sides of a frame become.
-      length: frames that a window gives.
-      overlap: frames that it sees before and after those.
+      overlap: frames that a window sees before and after those that it gives.
     """
 
     scale: int
-    length: int
     overlap: int
+
+    def window_length(self, height: int, width: int) -> int:
+        """How many frames of this size a window gives."""
 
     def window(self, frames: np.ndarray, starts: np.ndarray, keep: tuple[int, int]) -> list[Large]:
         """Enlarges the frames keep[0] <= t < keep[1] of a window.
 
         Args:
-          frames: float32 [n, H, W, 3] in [0, 1], n <= length + 2 * overlap.
+          frames: float32 [n, H, W, 3] in [0, 1], n <= window_length(H, W) + 2 * overlap.
           starts: bool [n], whether a frame begins a new shot.
           keep: (first, last) within the window.
         """
@@ -88,7 +89,7 @@ class Upscaling(Run):
 
     def meet(self, budget: float, keep_partial: bool) -> None:
         """Has the model meet a budget, a share of the dense FLOPs, on windows sampled from the clip."""
-        length = self.upscaler.length + 2 * self.upscaler.overlap
+        length = self.upscaler.window_length(*self.size) + 2 * self.upscaler.overlap
         samples = sampling.sample_frames(self.clip, self.part, length, keep_partial)
         if samples:
             windows = [arrays(frames) for frames in samples]
@@ -99,7 +100,7 @@ class Upscaling(Run):
     def windows(self, frames: Iterator[Distinct]) -> Iterator[Window]:
         """What is still to be enlarged, from what is still to be read."""
         before = self.parts.records[-1].data["before"] if self.parts.records else 0
-        return cut_windows(frames, self.upscaler.length, self.upscaler.overlap, before)
+        return cut_windows(frames, self.upscaler.window_length(*self.size), self.upscaler.overlap, before)
 
     def write(self, step: Window, writer: Any, submit: Callable[..., None]) -> None:
         """Writes the large frames of a window, each as often as it is shown."""

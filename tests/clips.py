@@ -182,6 +182,9 @@ class Nearest:
         self.budgets: list[tuple[float, list[int]]] = []
         self.model = SimpleNamespace(grid=lambda height, width: patches.grid(height, width, 48, 46))
 
+    def window_length(self, height: int, width: int) -> int:
+        return self.length
+
     def window(self, frames: np.ndarray, starts: np.ndarray, keep: tuple[int, int]) -> list[SimpleNamespace]:
         assert frames.dtype == np.float32
         assert frames.shape[-1] == 3

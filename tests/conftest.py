@@ -1,9 +1,17 @@
 """Fixtures shared by all tests. Everything runs on the CPU, and every warning is an error."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Test processes share what they compile, until the run ends: the first process sets this, the others inherit it.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxdyn-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 # Tests compile much and compute little: without LLVM's optimisations they take about a quarter less time.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 

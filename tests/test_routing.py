@@ -5,6 +5,9 @@ The scenario: five items hold the number 1. Step 0 doubles, step 1 adds ten, ste
 level 2 gives 12, level 3 gives 144.
 """
 
+import functools
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -34,15 +37,24 @@ def naive(levels):
     return np.array(out)
 
 
-@settings(deadline=None, max_examples=25)
-@given(levels=st.lists(st.integers(0, 3), min_size=1, max_size=9), chunk=st.integers(1, 5))
+some_levels = st.sampled_from((1, 2, 5, 9)).flatmap(lambda n: st.lists(st.integers(0, 3), min_size=n, max_size=n))
+
+
+@settings(deadline=None, max_examples=50)
+@given(levels=some_levels, chunk=st.sampled_from((1, 2, 5)))
 def test_masked_packed_and_naive_agree(levels, chunk):
-    items, levels = jnp.ones(len(levels)), jnp.asarray(levels, jnp.int32)
-    np.testing.assert_array_equal(naive(levels.tolist()), ANSWERS[np.asarray(levels)])
+    np.testing.assert_array_equal(naive(levels), ANSWERS[levels])
+    masked, packed = both_executions(jnp.asarray(levels, jnp.int32), chunk)
+    np.testing.assert_allclose(masked, ANSWERS[levels])
+    np.testing.assert_allclose(packed, ANSWERS[levels])
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def both_executions(levels, chunk):
+    items = jnp.ones(len(levels))
     masked = routing.masked(step, items, jax.nn.one_hot(levels, 4))
-    np.testing.assert_allclose(masked, ANSWERS[np.asarray(levels)])
-    packed = routing.packed(lambda x, level: routing.run_levels(step, x, level), items, levels, items, chunk)
-    np.testing.assert_allclose(packed, ANSWERS[np.asarray(levels)])
+    run = functools.partial(routing.run_levels, step)
+    return masked, routing.packed(run, items, levels, items, chunk)
 
 
 def test_one_trace_serves_every_route():
@@ -96,17 +108,27 @@ def test_noise_draws_each_choice_with_its_probability():
     np.testing.assert_allclose(draws.mean(0), [0.2, 0.5, 0.3], atol=0.02)
 
 
-# Tiles. The scenario: a picture of 5 x 7 pixels in 3 x 3 tiles of 2 x 3, the last ones reach beyond it. The step adds
+# Tiles. The scenario: pictures of 5 x 7 pixels in 3 x 3 tiles of 2 x 3, the last ones reach beyond them. The step adds
 # one and the eight neighbours, so that in a picture of ones a pixel becomes 10, at a border 7, in a corner 5.
 
-HEIGHT, WIDTH, NUM_TILE = 5, 7, 9
+HEIGHT, WIDTH, NUM_TILE, NUM_STEP, NUM_FEAT = 5, 7, 9, 4, 2
 
 
 def tiles():
-    valid = np.zeros((8, 11), bool)
-    valid[1 : 1 + HEIGHT, 1 : 1 + WIDTH] = True
-    starts = np.array([(y, x) for y in (0, 2, 4) for x in (0, 3, 6)])
-    return routing.Tiles(starts, (2, 3), 1, valid)
+    numbers = np.pad(np.arange(NUM_TILE).reshape(3, 3), 1, constant_values=NUM_TILE)
+    inside = np.pad(np.ones((HEIGHT, WIDTH), bool), ((1, 2), (1, 3)))
+    places = list(itertools.product(range(3), range(3)))
+    return routing.Tiles(
+        np.stack([numbers[i : i + 3, j : j + 3] for i, j in places]),
+        np.stack([inside[2 * i : 2 * i + 4, 3 * j : 3 * j + 5] for i, j in places]),
+        halo=1,
+    )
+
+
+def pixels_of(tile):
+    """(y, x) of the pixels of the picture in a tile."""
+    rows, columns = range(tile // 3 * 2, tile // 3 * 2 + 2), range(tile % 3 * 3, tile % 3 * 3 + 3)
+    return [(y, x) for y in rows for x in columns if y < HEIGHT and x < WIDTH]
 
 
 def add_neighbours(slab, valid):
@@ -118,70 +140,109 @@ def add_neighbours(slab, valid):
 
 
 def compare(after, before, tile):
-    """Tells which tile it is and what was there before."""
+    """Tells which tile it is and how much was added to what was there before."""
     return 1000.0 * tile + (after - before).sum()
 
 
-def expected_tiles(store, layer, chosen):
-    """Pixel after pixel: the layer that is written, and what `compare` said."""
-    before, x, after, said = store[layer + 1], store[layer], store[layer].copy(), []
-    for run, (top, left) in zip(chosen, tiles().starts, strict=True):
-        place = [(y, x_) for y in (top + 1, top + 2) for x_ in (left + 1, left + 2, left + 3) if tiles().valid[y, x_]]
-        for y, x_ in place if run else []:
-            after[y, x_] = 1 + x[y - 1 : y + 2, x_ - 1 : x_ + 2].sum(axis=(0, 1))
-        said.append(1000 * len(said) + sum((after[at] - before[at]).sum() for at in place))
-    return after, said
+def expected_layers(picture, choices):
+    """Pixel after pixel: the picture, and what each step makes of its chosen tiles."""
+    layers = [picture]
+    for chosen in choices:
+        around, after = np.pad(layers[-1], ((1, 1), (1, 1), (0, 0))), layers[-1].copy()
+        for y, x in (place for tile in range(NUM_TILE) if chosen[tile] for place in pixels_of(tile)):
+            after[y, x] = 1 + around[y : y + 3, x : x + 3].sum(axis=(0, 1))
+        layers.append(after)
+    return layers
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 4, 20])
-def test_packed_tiles_compute_the_chosen_and_copy_the_others(chunk, random):
-    calls = []
+def expected_said(layer, before):
+    """What `compare` says of each tile of two pictures."""
+    return [1000 * n + sum((layer[at] - before[at]).sum() for at in pixels_of(n)) for n in range(NUM_TILE)]
+
+
+def enter(store, picture):
+    canvas = jnp.pad(picture, ((0, 1), (0, 2), (0, 0)))
+    cut = lambda tile: jax.lax.dynamic_slice(canvas, (tile // 3 * 2, tile % 3 * 3, 0), (2, 3, canvas.shape[-1]))  # noqa: E731
+    return routing.enter_tiles(cut, compare, store, tiles())
+
+
+def read(store, layer):
+    """A layer as a picture; what lies outside is zero."""
+    rows = [np.concatenate([store.tile(layer, 3 * i + j) for j in range(3)], axis=1) for i in range(3)]
+    canvas = np.concatenate(rows)
+    assert not canvas[HEIGHT:].any()
+    assert not canvas[:, WIDTH:].any()
+    return canvas[:HEIGHT, :WIDTH]
+
+
+def runner(chunk, calls=None):
+    """`packed_tiles` of the scenario, traced once; `calls` notes how many tiles run together."""
 
     def step(slab, valid):
-        jax.debug.callback(lambda width=slab.shape[2] // 5: calls.append(width))
+        if calls is not None:
+            jax.debug.callback(lambda width=slab.shape[2] // 5: calls.append(width))
         return add_neighbours(slab, valid)
 
     @jax.jit
     @chex.assert_max_traces(1)
-    def run(store, layer, chosen):
-        return routing.packed_tiles(step, compare, store, layer, chosen, tiles(), chunk)
+    def run(store, layer, chosen, said):
+        return routing.packed_tiles(step, compare, store, layer, chosen, said, tiles(), chunk)
 
     chex.clear_trace_counter()
-    for number in range(NUM_TILE + 1):  # from none to all
-        layer = number % 2 + 1
-        store = random.randint(0, 9, (4, 8, 11, 2)) * tiles().valid[:, :, None].astype(np.float32)
-        chosen = random.permutation(NUM_TILE) < number
-        calls.clear()
-        after, said = run(store, layer, chosen)
-        wanted, wanted_said = expected_tiles(store, layer, chosen)
-        np.testing.assert_array_equal(after[layer + 1], wanted)  # zeros outside of the picture included
-        np.testing.assert_array_equal(said, wanted_said)
-        untouched = [other for other in (1, 2, 3) if other != layer + 1]  # fillers end in layer 0 and nowhere else
-        np.testing.assert_array_equal(after[np.array(untouched)], store[np.array(untouched)])
-        jax.effects_barrier()
-        assert sum(calls) == routing.executed_tiles(chosen, chunk)
+    return run
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4, 20])
+def test_packed_tiles_compute_the_chosen_and_compare_all_with_the_picture_before(chunk, random):
+    """Pictures one after the other, each step with a choice of its own, from no tile to all."""
+    calls = []
+    run, begin = runner(chunk, calls), jax.jit(enter)
+    store = routing.tile_store(NUM_STEP + 1, tiles(), NUM_FEAT)
+    before = [np.zeros((HEIGHT, WIDTH, NUM_FEAT))] * (NUM_STEP + 1)
+    for _ in range(8):
+        picture = random.randint(0, 9, (HEIGHT, WIDTH, NUM_FEAT)).astype(np.float32)
+        choices = random.rand(NUM_STEP, NUM_TILE) < random.choice([0.0, 0.3, 0.7, 1.0], (NUM_STEP, 1))
+        layers = expected_layers(picture, choices)
+        store, said = begin(store, picture)
+        np.testing.assert_array_equal(said, expected_said(layers[0], before[0]))
+        for layer, chosen in enumerate(choices):
+            calls.clear()
+            store, said = run(store, layer, chosen, said)
+            jax.effects_barrier()
+            assert sum(calls) == routing.executed_tiles(chosen, chunk)
+            np.testing.assert_array_equal(said, expected_said(layers[layer + 1], before[layer + 1]))
+        for layer, wanted in enumerate(layers):
+            np.testing.assert_array_equal(read(store, layer), wanted)
+        before = layers
 
 
 def test_a_picture_of_ones_has_a_known_answer():
-    store = np.stack([np.zeros((8, 11, 1)), tiles().valid[:, :, None]] * 2).astype(np.float32)[:3]
-    after, said = routing.packed_tiles(add_neighbours, compare, store, 1, np.ones(NUM_TILE, bool), tiles(), 2)
+    everything = np.ones(NUM_TILE, bool)
+    store, said = enter(routing.tile_store(2, tiles(), 1), np.ones((HEIGHT, WIDTH, 1), np.float32))
+    np.testing.assert_array_equal(said, 1000 * np.arange(NUM_TILE) + tiles().area)
+    store, said = runner(2)(store, 0, everything, said)
     wanted = np.full((HEIGHT, WIDTH), 10)
     wanted[[0, -1]] = wanted[:, 0] = wanted[:, -1] = 7
     wanted[[0, 0, -1, -1], [0, -1, 0, -1]] = 5
-    np.testing.assert_array_equal(after[2, 1:6, 1:8, 0], wanted)
+    np.testing.assert_array_equal(read(store, 1)[..., 0], wanted)
     assert said[4] == 4000 + 6 * 10  # the tile in the middle; there was nothing before
 
 
-def test_without_a_step_everything_is_copied():
-    store = np.stack([np.full((8, 11, 1), value) * tiles().valid[:, :, None] for value in (1, 2)]).astype(np.float32)
-    after, said = routing.packed_tiles(None, compare, store, 0, np.ones(NUM_TILE, bool), tiles(), 3)
-    np.testing.assert_array_equal(after[1], store[0])
-    np.testing.assert_array_equal(said, 1000 * np.arange(NUM_TILE) - tiles().area)
+def test_tiles_without_neighbours_are_pictures_of_their_own(random):
+    alone = routing.Tiles(np.full((2, 3, 3), 2), np.pad(np.ones((2, 1, 3), bool), ((0, 0), (1, 1), (1, 1))), 1)
+    pictures = random.randint(0, 9, (2, 1, 3, NUM_FEAT)).astype(np.float32)  # a halo is as high as they are
+    alone.neighbours[:, 1, 1] = (0, 1)
+    cut = lambda tile: jax.lax.dynamic_index_in_dim(pictures, tile, keepdims=False)  # noqa: E731
+    store, said = routing.enter_tiles(cut, compare, routing.tile_store(2, alone, NUM_FEAT), alone)
+    store, _ = routing.packed_tiles(add_neighbours, compare, store, 0, np.array([True, False]), said, alone, 2)
+    around = np.pad(pictures[0, 0], ((1, 1), (0, 0)))
+    np.testing.assert_array_equal(store.tile(1, 0)[0], 1 + around[:-2] + around[1:-1] + around[2:])
+    np.testing.assert_array_equal(store.tile(1, 1), pictures[1])
 
 
 def test_area_is_what_a_tile_has_of_the_picture():
     np.testing.assert_array_equal(tiles().area, [6, 6, 2, 6, 6, 2, 3, 3, 1])
-    outside = routing.Tiles(np.array([(0, 0)]), (2, 2), 1, np.zeros((4, 4), bool))
+    outside = routing.Tiles(np.full((1, 3, 3), 1), np.zeros((1, 4, 4), bool), 1)
     np.testing.assert_array_equal(outside.area, [1])  # never a division by zero
 
 
@@ -237,5 +298,6 @@ def test_errors():
         routing.packed(lambda x, level: x, jnp.ones(2), jnp.ones(2, jnp.int32), jnp.ones(2), 0)
     with pytest.raises(ValueError, match="temperature"):
         routing.sample(jnp.zeros((1, 2)), temperature=0.0)
+    store = routing.tile_store(2, tiles(), 1)
     with pytest.raises(ValueError, match=r"chunk \(=0\)"):
-        routing.packed_tiles(add_neighbours, compare, jnp.zeros((3, 8, 11, 1)), 1, np.ones(9, bool), tiles(), 0)
+        routing.packed_tiles(add_neighbours, compare, store, 0, np.ones(9, bool), np.zeros(9), tiles(), 0)

@@ -62,6 +62,24 @@ def test_executions_agree_and_cost_what_they_run(network):
     assert not none[1].blocks.any()  # the first and the last frame have nothing to be compared with
 
 
+def test_windows_of_large_frames_are_shorter(network, monkeypatch):
+    made = upscaler.Upscaler(*network)
+    assert made.window_length(180, 320) == upscaler.LENGTH
+    assert made.window_length(20000, 20000) == 1
+    lengths = [made.window_length(side, side) for side in range(500, 5000, 100)]
+    assert lengths == sorted(lengths, reverse=True)
+    assert set(lengths) >= {1, 2, 4, 8, 16}
+    clip, starts = frames(6), starts_of(6)
+    whole = made.window(clip, starts, (1, 5))
+    monkeypatch.setattr(upscaler, "WINDOW_BYTES", 140000)
+    assert made.window_length(HEIGHT, WIDTH) == 2
+    short = [made.window(clip, starts, (first, first + 2)) for first in (1, 3)]
+    for one, other in zip(whole, (*short[0], *short[1]), strict=True):
+        np.testing.assert_allclose(one.frame, other.frame, atol=1e-5)
+    with pytest.raises(ValueError, match="at most 2 frames with 4 at each side"):
+        made.window(clip, starts, (1, 5))
+
+
 def test_a_budget_sets_the_threshold(network):
     windows = [(frames(8), starts_of(8))]
     made = upscaler.Upscaler(*network)

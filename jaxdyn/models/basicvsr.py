@@ -12,6 +12,7 @@ Axes: B clips, T frames, H and W sides of a small frame, F features, M blocks, K
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -81,6 +82,35 @@ def upsample(params: chex.ArrayTree, image: chex.Array, backward: chex.Array, fo
     return x + resample.resize_bilinear(image, size)
 
 
+STRIP_BYTES = 2**28
+"""What one layer's features at the full size may take; larger frames are upsampled strip by strip."""
+
+REACH = 3
+"""Rows of the small frame above and below that a row of the large one depends on, or more."""
+
+
+def upsample_by_strips(
+    params: chex.ArrayTree, image: chex.Array, backward: chex.Array, forward: chex.Array
+) -> chex.Array:
+    """`upsample` in memory that does not grow with the frame: strips of rows, each computed with what it depends on."""
+    batch, height, width, _ = image.shape
+    wanted = batch * height * width * SCALE**2 * params["conv_hr"]["kernel"].shape[-1] * image.dtype.itemsize
+    num_row = math.ceil(height / math.ceil(wanted / STRIP_BYTES))
+    num_seen = num_row + 2 * REACH
+    if num_seen >= height:
+        return upsample(params, image, backward, forward)
+
+    def one_strip(turn, large):
+        first = jnp.minimum(turn * num_row, height - num_row)
+        top = jnp.clip(first - REACH, 0, height - num_seen)  # at the frame's borders nothing is missing
+        seen = [lax.dynamic_slice_in_dim(x, top, num_seen, axis=1) for x in (image, backward, forward)]
+        strip = lax.dynamic_slice_in_dim(upsample(params, *seen), SCALE * (first - top), SCALE * num_row, axis=1)
+        return lax.dynamic_update_slice_in_dim(large, strip, SCALE * first, axis=1)
+
+    large = jnp.zeros((batch, SCALE * height, SCALE * width, 3), image.dtype)
+    return lax.fori_loop(0, math.ceil(height / num_row), one_strip, large)
+
+
 class BasicVSR(nn.Module):
     """The published network: `(clip) -> (large, aux)`.
 
@@ -96,7 +126,7 @@ class BasicVSR(nn.Module):
       is_remat: recompute blocks and upsampling in the backward pass of training, which then keeps a layer's input
         only.
 
-    aux: `motion`; `backward`, `forward`, the features of the frames that were visited [B, T', H, W, F].
+    aux: `motion`; `backward`, `forward`, the features of the kept frames [B, K, H, W, F].
     """
 
     num_feat: int = 64
@@ -159,8 +189,8 @@ class BasicVSR(nn.Module):
 
             return propagate(name, clip, motion, is_fresh, keep, self.num_feat, one_frame, is_padding)[0]
 
-        backward, forward = map(travel, DIRECTIONS, fresh)  # [T', B, H, W, F]
-        large = upsample_all(self.tail, clip, backward, forward, keep, self.is_remat)
+        backward, forward = map(travel, DIRECTIONS, fresh)  # [K, B, H, W, F]
+        large = upsample_all(self.tail, clip, backward, forward, keep, self.is_remat, is_padding)
         return large, {
             "motion": motion,
             "backward": jnp.moveaxis(backward, 0, 1),
@@ -228,13 +258,16 @@ def propagate(
       carried: what else goes from frame to frame.
 
     Returns:
-      Features of the frames visited [T', B, H, W, F] and outputs [T', ...], both by frame, T' from `keep`.
+      Features of the kept frames [K, B, H, W, F], and outputs of the frames visited [T', ...], both by frame, T' from
+      `keep`. Features of the other frames are handed on and forgotten, which bounds the memory of long overlaps.
     """
     first, last = keep
     is_backward = direction == "backward"
     visited = np.s_[first:] if is_backward else np.s_[:last]
     none = jnp.zeros((clip.shape[0], 1, *clip.shape[2:4], 2), clip.dtype)  # where there is no neighbour
     flow = jnp.concatenate([motion[0], none] if is_backward else [none, motion[1]], axis=1)  # to where features are
+    # Frames that are not kept write to the place of the nearest one that is, which is visited after them.
+    places = np.clip(np.arange(clip.shape[1]) - first, 0, last - first - 1)
     frames = {
         "image": jnp.moveaxis(clip, 1, 0)[visited],
         "flow": jnp.moveaxis(flow, 1, 0)[visited],
@@ -242,14 +275,17 @@ def propagate(
         "extra": jax.tree.map(lambda leaf: leaf[visited], extras),
     }
     features = jnp.zeros((*clip.shape[:1], *clip.shape[2:4], num_feat), clip.dtype)
+    kept = jnp.zeros((last - first, *features.shape), clip.dtype)
 
-    def turn(state, frame):
-        after, output = one_frame(state if carried is not None else state[0], frame)
+    def turn(state, given):
+        (kept, features, carried), (frame, place) = state, given
+        after, output = one_frame(features if carried is None else (features, carried), frame)
         after = after if carried is not None else (after, None)
-        return after, (after[0], output)
+        return (lax.dynamic_update_index_in_dim(kept, after[0], place, 0), *after), output
 
-    _, (features, outputs) = lax.scan(turn, (features, carried), frames, reverse=is_backward)
-    return features, outputs
+    given = (frames, jnp.asarray(places[visited], jnp.int32))
+    (kept, *_), outputs = lax.scan(turn, (kept, features, carried), given, reverse=is_backward)
+    return kept, outputs
 
 
 def arrive(features: chex.Array, frame: dict) -> chex.Array:
@@ -281,12 +317,11 @@ def upsample_all(
     is_remat: bool = False,
     is_padding: chex.Array | None = None,
 ) -> chex.Array:
-    """The kept frames, one at a time: clip [B, T, H, W, 3], features [T', B, H, W, F] as `propagate` gives them -> [B,
-    K, 4 H, 4 W, 3]."""
+    """The kept frames, one at a time: clip [B, T, H, W, 3], features [K, B, H, W, F] -> [B, K, 4 H, 4 W, 3]."""
     first, last = keep
-    run = functools.partial(upsample, params)
+    run = functools.partial(upsample_by_strips, params)
     run = jax.checkpoint(run) if is_remat else run
-    frames = (jnp.moveaxis(clip, 1, 0)[first:last], backward[: last - first], forward[first:last])
+    frames = (jnp.moveaxis(clip, 1, 0)[first:last], backward, forward)
     is_padding = None if is_padding is None else jnp.asarray(is_padding)[first:last]
 
     def one(frame_and_padding):

@@ -23,6 +23,7 @@ travels by itself (the frame, or a patch), n of them in a clip (1 or N); F featu
 """
 
 import functools
+import itertools
 import math
 from typing import Literal
 
@@ -75,9 +76,9 @@ class SkipVSR(BasicVSR):
             raise ValueError(f"tiling (={self.tiling!r}) must be 'frame' or 'patches'")
         if self.rule not in ("above", "below"):
             raise ValueError(f"rule (={self.rule!r}) must be 'above' or 'below'")
-        for name in ("tile", "interval", "parallel"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} (={getattr(self, name)}) must be at least 1")
+        for name, least in (("tile", HALO), ("interval", 1), ("parallel", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} (={getattr(self, name)}) must be at least {least}")
         self.gates = {name: self.param(f"gate_{name}", _gate, self.num_feat) for name in DIRECTIONS}
 
     def grid(self, height: int, width: int) -> patches.Grid:
@@ -161,7 +162,7 @@ class SkipVSR(BasicVSR):
     # Masked: everything is computed, masks select
 
     def _masked(self, clip, pictures, motion, starts, threshold, route, keep, grid, by_frame, teacher):
-        """Both directions: features 2 x [T', B n, p, q, F], and what was found on the way."""
+        """Both directions: features 2 x [K, B n, p, q, F], and what was found on the way."""
         batch, per_clip = clip.shape[0], pictures.shape[0] // clip.shape[0]
         fresh = basicvsr.first_frames(clip, starts)  # 2 x [T, B]
         features, found = [], []
@@ -237,7 +238,7 @@ class SkipVSR(BasicVSR):
         (n_h, n_w), (h, w) = grid.shape, grid.patch
         x = jnp.pad(x, ((0, 0), (0, n_h * h - x.shape[1]), (0, n_w * w - x.shape[2]), (0, 0)))
         total = x.reshape(batch, n_h, h, n_w, w, -1).sum(axis=(2, 4))
-        return total / self._tiles(grid).area.reshape(n_h, n_w, 1)
+        return total / _tiles(grid, self.tiling).area.reshape(n_h, n_w, 1)
 
     def _spread(self, runs: chex.Array, grid: patches.Grid, shape: tuple[int, ...]) -> chex.Array:
         """Each pixel's decision: [B, n_h, n_w] -> [B n, p, q, 1]."""
@@ -261,8 +262,7 @@ class SkipVSR(BasicVSR):
                 if "blocks" in given:
                     extras["runs"] = given["blocks"][side]  # [T, M, n_h, n_w]
                 one_frame = functools.partial(self._packed_frame, name, threshold, grid)
-                canvas = self._tiles(grid).valid.shape
-                store = jnp.zeros((self.num_block + 2, *canvas, self.num_feat), clip.dtype)
+                store = routing.tile_store(self.num_block + 1, _tiles(grid, self.tiling), self.num_feat, clip.dtype)
                 travelled, notes = basicvsr.propagate(
                     name,
                     given["pictures"],
@@ -288,17 +288,17 @@ class SkipVSR(BasicVSR):
             result = jax.tree.map(lambda leaf: leaf[None], one_clip(jax.tree.map(lambda leaf: leaf[0], given)))
         else:
             result = lax.map(one_clip, given)
-        features, notes = result  # features 2 x [B, T', n, p, q, F]
+        features, notes = result  # features 2 x [B, K, n, p, q, F]
         together = lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:])  # noqa: E731
         return [together(x) for x in features], {"route": BlockRoute(notes["runs"]), "scores": notes["scores"]}
 
     def _packed_frame(self, name, threshold, grid, state, frame):
-        """One frame, chosen tiles: ((features [n, p, q, F], store [M + 2, H_c, W_c, F]), frame) -> the same, notes.
+        """One frame, chosen tiles: ((features [n, p, q, F], store), frame) -> the same, and notes.
 
-        Layer m + 1 of the store is h_m, of the frame before until it is this frame's.
+        Layer m of the store is h_m, layer 0 what goes into the first block.
         """
         params, gate = getattr(self, name), self.gates[name]
-        tiles = self._tiles(grid)
+        tiles = _tiles(grid, self.tiling)
         area = jnp.asarray(np.append(tiles.area, 1.0))
         arriving, store = state
         x = basicvsr.head(params["head"], frame["image"], basicvsr.arrive(arriving, frame))
@@ -307,52 +307,46 @@ class SkipVSR(BasicVSR):
         def compare(after, before, tile):
             return score(gate, jnp.abs(after - before).sum(axis=(0, 1)) / area[tile])  # Eq. 5 and 6
 
-        nobody = jnp.zeros(len(tiles.starts), bool)
-        store = store.at[0].set(self._to_canvas(x, grid))
-        store, scores = routing.packed_tiles(None, compare, store, 0, nobody, tiles, self.parallel)
+        store, scores = routing.enter_tiles(self._cutter(x, grid), compare, store, tiles)
 
         def one_block(number, state):
             store, scores, notes = state
-            scores = jnp.where(is_new, 0.0, scores)
+            found = jnp.where(is_new, 0.0, scores)
             if "runs" in frame["extra"]:
                 runs = frame["extra"]["runs"][number].reshape(-1)
             else:
-                runs = routing.gate(scores, threshold, self.rule) | is_new
+                runs = routing.gate(found, threshold, self.rule) | is_new
             runs = runs & ~frame["extra"]["is_padding"] if "is_padding" in frame["extra"] else runs
             step = functools.partial(block_on_tiles, basicvsr.block_at(params["body"], number))
-            now = {"scores": scores, "runs": runs}
+            now = {"scores": found, "runs": runs}
             notes = jax.tree.map(lambda all_, one: all_.at[number].set(one), notes, now)
-            return *routing.packed_tiles(step, compare, store, number + 1, runs, tiles, self.parallel), notes
+            return *routing.packed_tiles(step, compare, store, number, runs, scores, tiles, self.parallel), notes
 
-        shape = (self.num_block, len(tiles.starts))
+        shape = (self.num_block, tiles.num)
         notes = {"scores": jnp.zeros(shape, scores.dtype), "runs": jnp.zeros(shape, bool)}
         store, _, notes = lax.fori_loop(0, self.num_block, one_block, (store, scores, notes))
         notes = jax.tree.map(lambda leaf: leaf.reshape(-1, *grid.shape), notes)  # [M, n_h, n_w]
-        return (self._from_canvas(store[self.num_block + 1], grid), store), notes
+        return (self._put_together(store, grid), store), notes
 
-    def _tiles(self, grid: patches.Grid) -> routing.Tiles:
-        """Tiles on a canvas: the frame with a border of zeros, or patches with gaps of zeros between them."""
-        return _canvas(grid, self.tiling)
-
-    def _to_canvas(self, x: chex.Array, grid: patches.Grid) -> chex.Array:
-        """[n, p, q, F] -> [H_c, W_c, F]."""
-        canvas = self._tiles(grid).valid.shape
+    def _cutter(self, x: chex.Array, grid: patches.Grid):
+        """Cuts a tile out of what travels: x [n, p, q, F] -> (number -> [h, w, F])."""
         if self.tiling == "patches":
-            (n_h, n_w), (h, w) = grid.shape, grid.patch
-            x = jnp.pad(x, ((0, 0), (HALO, 0), (HALO, 0), (0, 0)))
-            x = x.reshape(n_h, n_w, h + HALO, w + HALO, -1).transpose(0, 2, 1, 3, 4)
-            x = x.reshape(n_h * (h + HALO), n_w * (w + HALO), -1)
-            return jnp.pad(x, ((0, HALO), (0, HALO), (0, 0)))
-        spare = [canvas[axis] - HALO - x.shape[1 + axis] for axis in (0, 1)]
-        return jnp.pad(x[0], ((HALO, spare[0]), (HALO, spare[1]), (0, 0)))
+            return lambda tile: lax.dynamic_index_in_dim(x, tile, keepdims=False)
+        (n_h, n_w), (h, w) = grid.shape, grid.patch
+        canvas = jnp.pad(x[0], ((0, n_h * h - grid.height), (0, n_w * w - grid.width), (0, 0)))
+        return lambda tile: lax.dynamic_slice(canvas, (tile // n_w * h, tile % n_w * w, 0), (h, w, x.shape[-1]))
 
-    def _from_canvas(self, canvas: chex.Array, grid: patches.Grid) -> chex.Array:
-        """[H_c, W_c, F] -> [n, p, q, F]."""
+    def _put_together(self, store: routing.TileStore, grid: patches.Grid) -> chex.Array:
+        """The last layer: [n, p, q, F]."""
+        (n_h, n_w), (h, w), num_feat = grid.shape, grid.patch, store.values.shape[-1]
         if self.tiling == "patches":
-            (n_h, n_w), (h, w) = grid.shape, grid.patch
-            x = canvas[:-HALO, :-HALO].reshape(n_h, h + HALO, n_w, w + HALO, -1)[:, HALO:, :, HALO:]
-            return x.transpose(0, 2, 1, 3, 4).reshape(n_h * n_w, h, w, -1)
-        return canvas[None, HALO : HALO + grid.height, HALO : HALO + grid.width]
+            return lax.map(lambda tile: store.tile(-1, tile), jnp.arange(n_h * n_w))
+
+        def put(tile, canvas):
+            return lax.dynamic_update_slice(canvas, store.tile(-1, tile), (tile // n_w * h, tile % n_w * w, 0))
+
+        canvas = jnp.zeros((n_h * h, n_w * w, num_feat), store.values.dtype)
+        return lax.fori_loop(0, n_h * n_w, put, canvas)[None, : grid.height, : grid.width]
 
     # Patches
 
@@ -402,18 +396,24 @@ def enlarged(grid: patches.Grid) -> patches.Grid:
 
 
 @functools.cache
-def _canvas(grid: patches.Grid, tiling: str) -> routing.Tiles:
+def _tiles(grid: patches.Grid, tiling: str) -> routing.Tiles:
+    """Tiles of the frame, neighbours on all sides; patches have none, as each is a picture of its own."""
     (n_h, n_w), (h, w) = grid.shape, grid.patch
+    num = n_h * n_w
     if tiling == "patches":
-        step_y, step_x = h + HALO, w + HALO
-        one = np.pad(np.ones((h, w), bool), ((HALO, 0), (HALO, 0)))
-        valid = np.pad(np.tile(one, (n_h, n_w)), ((0, HALO), (0, HALO)))
-    else:
-        step_y, step_x = h, w
-        spare = (n_h * h - grid.height + HALO, n_w * w - grid.width + HALO)
-        valid = np.pad(np.ones((grid.height, grid.width), bool), ((HALO, spare[0]), (HALO, spare[1])))
-    starts = np.array([(y * step_y, x * step_x) for y in range(n_h) for x in range(n_w)])
-    return routing.Tiles(starts, (h, w), HALO, valid)
+        neighbours = np.full((num, 3, 3), num)
+        neighbours[:, 1, 1] = np.arange(num)
+        valid = np.broadcast_to(np.pad(np.ones((h, w), bool), HALO), (num, h + 2 * HALO, w + 2 * HALO))
+        return routing.Tiles(neighbours, valid, HALO)
+    numbers = np.pad(np.arange(num).reshape(n_h, n_w), 1, constant_values=num)
+    spare = (n_h * h - grid.height + HALO, n_w * w - grid.width + HALO)
+    inside = np.pad(np.ones((grid.height, grid.width), bool), ((HALO, spare[0]), (HALO, spare[1])))
+    places = list(itertools.product(range(n_h), range(n_w)))
+    return routing.Tiles(
+        np.stack([numbers[i : i + 3, j : j + 3] for i, j in places]),
+        np.stack([inside[i * h : (i + 1) * h + 2 * HALO, j * w : (j + 1) * w + 2 * HALO] for i, j in places]),
+        HALO,
+    )
 
 
 def _at_frames(leaf: chex.Array, side: int, keep: tuple[int, int], time: int) -> chex.Array:

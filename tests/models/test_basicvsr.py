@@ -148,6 +148,17 @@ def test_small_frames_and_short_clips_with_spynet(with_flow, random, time):
     assert np.isfinite(large).all()
 
 
+@pytest.mark.parametrize("height", [11, 30, 31])
+def test_strips_are_the_whole(small, random, monkeypatch, height):
+    params = small[1]["params"]
+    image, *features = (np.float32(random.randn(1, height, 7, channels)) for channels in (3, 5, 5))
+    whole = jax.jit(basicvsr.upsample)(params, image, *features)
+    monkeypatch.setattr(basicvsr, "STRIP_BYTES", 4 * 16 * 7 * params["conv_hr"]["kernel"].shape[-1] * 8)  # 8 rows
+    run = lambda *given: basicvsr.upsample_by_strips(params, *given)  # noqa: E731
+    assert ("scan" in str(jax.make_jaxpr(run)(image, *features))) == (height > 14)
+    np.testing.assert_allclose(jax.jit(run)(image, *features), whole, atol=1e-5)
+
+
 def test_nothing_travels_across_the_start_of_a_shot(small, apply, random):
     frames, moved = clip_of(random, 5, batch=2)
     starts = np.array([[False, False, True, False, False], [True, False, False, False, True]])  # per clip
@@ -166,11 +177,21 @@ def test_kept_frames_are_those_of_the_whole(small, apply, random, keep):
     frames, moved = clip_of(random, 4)
     starts = np.array([[True, False, True, False]])
     for shots in (None, starts):
-        whole, _ = apply(small[1], frames, motion=moved, starts=shots)
-        some, aux = apply(small[1], frames, motion=moved, starts=shots, keep=keep)
+        whole, aux = apply(small[1], frames, motion=moved, starts=shots)
+        some, kept = apply(small[1], frames, motion=moved, starts=shots, keep=keep)
         np.testing.assert_array_equal(some, whole[:, keep[0] : keep[1]])
-        assert aux["backward"].shape[1] == 4 - keep[0]  # as far as it is needed
-        assert aux["forward"].shape[1] == keep[1]
+        for name in ("backward", "forward"):
+            np.testing.assert_array_equal(kept[name], aux[name][:, keep[0] : keep[1]])
+
+
+def test_frames_of_padding_are_not_seen_and_not_made(small, apply, random):
+    frames, moved = clip_of(random, 5)
+    is_padding = np.array([True, False, False, True, True])
+    starts = np.array([[True, True, False, True, True]])  # nothing arrives from padding
+    large, _ = apply(small[1], frames, motion=moved, starts=starts, is_padding=is_padding)
+    apart, _ = apply(small[1], frames[:, 1:3], motion=tuple(flow[:, 1:2] for flow in moved))
+    np.testing.assert_allclose(large[:, 1:3], apart, atol=1e-5)
+    assert not np.asarray(large[:, is_padding]).any()
 
 
 def test_its_own_motion_given_is_no_difference(with_flow, random):

@@ -557,7 +557,7 @@ BLOCK_SHAPE = (2, 2, TIME, BLOCKS, 2, 3)
         ({"rule": "near"}, r"rule \(='near'\) must be 'above' or 'below'"),
         ({"rule": "near", "route": BlockRoute(np.ones(BLOCK_SHAPE, bool))}, r"rule \(='near'\)"),
         ({"interval": 0}, r"interval \(=0\) must be at least 1"),
-        ({"tile": 0}, r"tile \(=0\) must be at least 1"),
+        ({"tile": 0}, r"tile \(=0\) must be at least 2"),
         ({"tiling": "patches", "stride": 7}, r"stride \(=7\) must be between 1 and patch \(=6\)"),
         ({"execution": "packed", "parallel": 0}, r"parallel \(=0\) must be at least 1"),
         ({"keep": (2, 5)}, r"keep \(=\(2, 5\)\) must be \(first, last\) with 0 <= first < last <= 4"),

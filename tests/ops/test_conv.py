@@ -36,6 +36,7 @@ def reference(x, kernel, stride, padding, dilation, groups):
         (3, 1, "zero", 4, 1),
         (3, 1, "reflect", 2, 1),
         (7, 1, "valid", 1, 1),
+        (1, 1, "zero", 1, 1),
         (1, 1, "zero", 1, 4),
         (4, 2, "valid", 1, 1),
         (3, 1, "sides", 1, 1),
