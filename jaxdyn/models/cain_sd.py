@@ -71,7 +71,7 @@ class CainSD(nn.Module):
     fixed_scale: int | None = None
     fixed_depth: int | None = None
     cost_bias: float = 0.0
-    chunks: tuple[int, int, int] = (3, 2, 1)
+    chunks: tuple[int, int, int] = (2, 1, 1)
 
     def setup(self):
         """Declare the parts: `cain`, `carn_m`, `flow`, `scale_net`, `depth_net`, as far as the options need them."""
