@@ -31,8 +31,7 @@ def train(
     workdir = Path(workdir).absolute()
     model = models.build(config.name, **config.model)
     params = feeds.initial(model, config.seed)
-    for row in config.stages:
-        stage = stages.Stage(**row)
+    for stage in stages.of_config(config):
         if names is not None and stage.name not in names:
             params, _ = loop.finished(stage, params, workdir)
             continue
@@ -58,8 +57,7 @@ def trained(
     """The network, the running mean of its parameters after stage `last` (None: all), and the steps of each stage."""
     model, steps = models.build(config.name, **config.model), {}
     params = feeds.initial(model, config.seed)
-    for row in config.stages:
-        stage = stages.Stage(**row)
+    for stage in stages.of_config(config):
         params, steps[stage.name] = loop.finished(stage, params, Path(workdir))
         if stage.name == last:
             break

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxdyn import models, motion
 from jaxdyn.data import clips, crops, sequences, synthetic
-from train import loop, stages, table
+from train import loading, stages, table
 
 
 def initial(model: Any, seed: int) -> chex.ArrayTree:
@@ -25,7 +25,7 @@ def initial(model: Any, seed: int) -> chex.ArrayTree:
 
 def feed_of(
     model: Any, stage: stages.Stage, params: chex.ArrayTree, config: Any, workdir: Path, data: str
-) -> loop.Feed:
+) -> loading.Feed:
     """The feed of a stage.
 
     Args:

@@ -1,10 +1,9 @@
 """The host's loop: feeds steps, keeps checkpoints, tells how it goes. Everything impure about training is here."""
 
-import concurrent.futures
+import functools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,17 @@ import numpy as np
 import orbax.checkpoint as ocp
 from rich import progress
 
-from train import stages, step
-
-Feed = Callable[[int], dict]
-"""Step number -> batch, the same for the same number: a run that is resumed goes on as if it had not stopped."""
+from train import loading, parallel, stages, step
 
 
 def run(
     model: Any,
     stage: stages.Stage,
     params: chex.ArrayTree,
-    feed: Feed,
+    feed: loading.Feed,
     workdir: str | Path,
     *,
+    plan: parallel.Plan = parallel.Plan(),  # noqa: B008
     seed: int = 0,
     log_every: int = 50,
     save_every: int = 500,
@@ -39,6 +36,7 @@ def run(
       stage: a row of the curriculum.
       params: where to start, unless there is a checkpoint.
       feed: makes batches; called from a thread, some steps ahead.
+      plan: where steps run.
       workdir: checkpoints go to workdir/stage.name, a line of JSON for each logged step to workdir/stage.name.jsonl.
       seed: of the steps' random numbers.
       log_every, save_every: steps.
@@ -53,19 +51,20 @@ def run(
     workdir = Path(workdir).absolute()
     workdir.mkdir(parents=True, exist_ok=True)
     state = step.start(stage, params)
-    one_step = jax.jit(step.make_step(model, stage), static_argnums=3, donate_argnums=0)
+    one_step = plan.compile(functools.partial(step.make_step, model, stage))
     num_group = getattr(model, "num_group", 1)
     with checkpoints(workdir / stage.name, save_every) as manager:
         if manager.latest_step() is not None:
             state = restore(manager, state)
         first = int(state.step)
+        state = plan.put_state(state)
         key = jax.random.key(seed)
         began, window = time.monotonic(), []
         with _bar(is_shown) as bar, open(workdir / f"{stage.name}.jsonl", "a", encoding="utf-8") as log:
             task = bar.add_task(stage.name, total=stage.num_step, completed=first)
-            for number, batch in _ahead(feed, first, stage.num_step):
+            for number, batch in loading.batches(feed, first, stage.num_step):
                 variant = step.variant_at(stage, number, num_group)
-                state, metrics = one_step(state, batch, jax.random.fold_in(key, number), variant)
+                state, metrics = one_step(state, plan.put_batch(batch), jax.random.fold_in(key, number), variant)
                 window.append(metrics)
                 done = number + 1
                 if done % log_every == 0 or done == stage.num_step:
@@ -127,17 +126,6 @@ def finished(stage: stages.Stage, params: chex.ArrayTree, workdir: Path) -> tupl
     with checkpoints(folder) as manager:
         state = restore(manager, step.start(stage, params))
     return state.mean, int(state.step)
-
-
-def _ahead(feed: Feed, first: int, last: int, depth: int = 4) -> Iterator[tuple[int, dict]]:
-    """Batches of steps first to last - 1, made `depth` steps ahead in a thread."""
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(feed, number) for number in range(first, min(first + depth, last))]
-        for number in range(first, last):
-            batch = waiting.pop(0).result()
-            if number + depth < last:
-                waiting.append(pool.submit(feed, number + depth))
-            yield number, batch
 
 
 def _bar(is_shown: bool) -> progress.Progress:

@@ -10,7 +10,7 @@ blocks while the teacher stays as it is. SpyNet can learn by itself before.
 
 import dataclasses
 import re
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import chex
 import jax
@@ -99,6 +99,11 @@ class Stage:
     def scale_at(self, step: int) -> int:
         """At which scale a step of kind "exits" works."""
         return self.scales[step % len(self.scales)]
+
+
+def of_config(config: Any) -> tuple[Stage, ...]:
+    """The rows of a configuration's curriculum, in order."""
+    return tuple(Stage(**row) for row in config.stages)
 
 
 def path_of(path: tuple) -> str:
