@@ -21,6 +21,7 @@ SMALL = {
     "tile": 24,
     "stride": 24,
     "interval": 5,
+    "alpha": 0.78,
 }
 
 TINY = SMALL | {"num_feat": 8, "num_block": 4, "num_hr": 8, "tile": 8, "stride": 8, "interval": 2}

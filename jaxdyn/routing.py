@@ -358,25 +358,31 @@ def packed_tiles(
 
     def gather(values, index):
         """Tiles with their halo, side by side. Written piece by piece: joining pieces costs six times as much."""
-        slab = jnp.zeros((h + 2 * r, len(index) * (w + 2 * r), num_feat), values.dtype)
-        for place, tile in enumerate(index):
-            rows = now[neighbours[tile]]  # [3, 3]
+
+        def one(place, slab):
+            rows = now[neighbours[index[place]]]  # [3, 3]
             for way, (y, x, height, width, to_y, to_x) in zip(ways, pieces, strict=True):
                 piece = lax.dynamic_slice(values, (rows[way], y, x, 0), (1, height, width, num_feat))[0]
                 slab = lax.dynamic_update_slice(slab, piece, (to_y, place * (w + 2 * r) + to_x, 0))
-        return slab
+            return slab
+
+        slab = jnp.zeros((h + 2 * r, len(index) * (w + 2 * r), num_feat), values.dtype)
+        return lax.fori_loop(0, len(index), one, slab)
 
     def run_chunk(first, width, state):
-        values, said = state
-        index = [jnp.where(first + i < num_chosen, order[first + i], num_tile) for i in range(width)]
-        inside = jnp.concatenate([valid[tile] for tile in index], axis=1)
-        after = step(gather(values, index)[None], inside[None, :, :, None])  # [1, h, c (w + 2 r), F]
-        after = after.reshape(h, width, w + 2 * r, num_feat)[:, :, r : r + w]
-        after = [after[:, i] for i in range(width)]
-        new = jnp.stack([compare(a, at(values, before[i]), i) for a, i in zip(after, index, strict=True)])
-        for a, tile in zip(after, index, strict=True):
-            values = lax.dynamic_update_index_in_dim(values, a, _after_reading(targets[tile], new.sum()), 0)
-        return values, said.at[jnp.stack(index)].set(new, mode="drop")
+        index = lax.dynamic_slice_in_dim(order, first, width)
+        index = jnp.where(first + jnp.arange(width) < num_chosen, index, num_tile)
+        inside = valid[index].swapaxes(0, 1).reshape(1, h + 2 * r, -1, 1)
+        after = step(gather(state[0], index)[None], inside)[0]  # [h, c (w + 2 r), F]
+
+        def put(place, state):
+            (values, said), tile = state, index[place]
+            new = lax.dynamic_slice(after, (0, place * (w + 2 * r) + r, 0), (h, w, num_feat))
+            value = compare(new, at(values, before[tile]), tile)
+            values = lax.dynamic_update_index_in_dim(values, new, _after_reading(targets[tile], value), 0)
+            return values, said.at[tile].set(value, mode="drop")
+
+        return lax.fori_loop(0, width, put, state)
 
     state = (store.values, said)
     num_large, num_small = _chunks(num_chosen, chunk)

@@ -23,7 +23,7 @@ from jaxdyn.models.basicvsr import SCALE, BasicVSR
 from jaxdyn.models.skipvsr import SkipVSR
 from jaxdyn.types import BlockRoute, Cost
 
-LENGTH = 16
+LENGTH = 32
 """Frames that a window gives; a power of two less of large frames, see `WINDOW_BYTES`."""
 
 WINDOW_BYTES = 4 * 2**30
