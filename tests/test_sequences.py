@@ -13,6 +13,11 @@ from jaxdyn.ops import resample, warp
 RECIPE = sequences.Recipe(smallest=16)
 
 
+def batch_of(source, number: int, seed: int = 0) -> dict:
+    rows = [source.sample(np.random.default_rng([seed, i])) for i in range(number)]
+    return jax.tree.map(lambda *values: np.stack(values), *rows)
+
+
 def scene(seed: int, number: int, height: int = 240, width: int = 320) -> np.ndarray:
     """A smooth texture that slides by (16, 8) px a frame, 2 and 1 in small frames: uint8 [T, H, W, 3]."""
     random = np.random.RandomState(seed)
@@ -50,11 +55,13 @@ def test_frames_are_halved_degraded_and_split_into_shots(made, frames):
     assert said[1] == "two: 12 frames, 40x30, 2 shots"
     (clip,) = built.clips
     assert clip.shots.tolist() == [0] * 7 + [1] * 5
-    assert clip.target.shape == (12, 120, 160, 3)
+    target, small_frames = clip.stored["target"], clip.stored["small"]
+    assert target.shape == (12, 120, 160, 3)
+    assert clip.size == (30, 40)
     halved = np.asarray(resample.imresize(frames[0].astype(np.float32) / 255, 0.5)).clip(0, 1) * 255
-    assert np.abs(clip.target[0] - halved).max() <= 0.51
-    small = np.asarray(resample.imresize(clip.target[0].astype(np.float32) / 255, 0.25)).clip(0, 1) * 255
-    assert np.abs(clip.small[0] - small).max() <= 0.51
+    assert np.abs(target[0] - halved).max() <= 0.51
+    small = np.asarray(resample.imresize(target[0].astype(np.float32) / 255, 0.25)).clip(0, 1) * 255
+    assert np.abs(small_frames[0] - small).max() <= 0.51
     assert clip.starts(4, 1).tolist() == [0, 1, 2, 3, 7, 8]
     assert clip.starts(3, 2).tolist() == [0, 1, 2, 7]
     assert clip.starts(20, 1).size == 0
@@ -78,7 +85,7 @@ def test_a_second_build_takes_what_is_there(made):
     again = []
     second = sequences.build(folder / "clips", folder / "cache", RECIPE, again.append)
     assert again == said[:1]
-    one, two = (s.batch(np.random.default_rng(3), 3, 3, 16) for s in (built, second))
+    one, two = (batch_of(s.windows(3, 16), 3) for s in (built, second))
     jax.tree.map(np.testing.assert_array_equal, one, two)
     assert one["clip"].shape == (3, 3, 16, 16, 3)
     assert one["target"].shape == (3, 3, 64, 64, 3)
@@ -87,21 +94,20 @@ def test_a_second_build_takes_what_is_there(made):
     assert one["gain"].shape == one["shift"].shape == (3, 1, 1, 1, 3)
 
 
-def test_a_broken_build_is_made_anew(frames, tmp_path):
+def test_a_broken_build_does_no_harm(frames, tmp_path):
     write(tmp_path / "clips" / "one", frames[:3])
     recipe = sequences.Recipe(smallest=16, degradation="bd", has_motion=False)
-    partial = tmp_path / "cache" / recipe.name / "one.partial"
+    partial = tmp_path / "cache" / recipe.name / "one.clip.x.partial"
     partial.mkdir(parents=True)
     (partial / "small.npy").write_bytes(b"half a file")
     built = sequences.build(tmp_path / "clips", tmp_path / "cache", recipe, lambda line: None)
-    batch = built.batch(np.random.default_rng(0), 1, 2, 16)
+    batch = batch_of(built.windows(2, 16), 1)
     assert "to_next" not in batch
     assert sequences.motion_of(batch) is None
-    assert not partial.exists()
 
 
 def test_small_frames_belong_to_their_targets(made):
-    batch = made[0].batch(np.random.default_rng(0), 8, 3, 16)
+    batch = batch_of(made[0].windows(3, 16), 8)
     again = np.asarray(sequences.degrade(batch["target"]))
     inside = np.s_[:, :, 2:-2, 2:-2]  # beyond the crop's edge the whole frame was seen
     assert np.abs(again[inside].astype(int) - batch["clip"][inside]).max() <= 1
@@ -115,9 +121,9 @@ def test_small_frames_belong_to_their_targets(made):
 @pytest.mark.parametrize("gap", [1, 2])
 def test_motion_leads_to_the_neighbour_after_every_augmentation(made, bits, gap):
     choice = augment.Choice(*bits)
-    clip = made[0].clips[0]
-    frames = clip.small[0 : 3 * gap : gap].astype(np.float32)
-    flows = clip.motions[gap][0 : 2 * gap : gap].astype(np.float32)
+    clip = made[0].clips[0].stored
+    frames = clip["small"][0 : 3 * gap : gap].astype(np.float32)
+    flows = clip[f"motion{gap}"][0 : 2 * gap : gap].astype(np.float32)
     moved = augment.frames(frames, choice)
     to_next, to_previous = augment.motions(flows[:, 0], flows[:, 1], choice)
     assert to_next.shape == (2, *moved.shape[1:3], 2)
@@ -126,6 +132,52 @@ def test_motion_leads_to_the_neighbour_after_every_augmentation(made, bits, gap)
     still = error(moved[1:], moved[:-1])
     assert error(warp.backward_warp(moved[1:], to_next, "border"), moved[:-1]) < 0.35 * still
     assert error(warp.backward_warp(moved[:-1], to_previous, "border"), moved[1:]) < 0.35 * still
+
+
+@pytest.mark.parametrize("degradation", ["bi", "bd"])
+def test_the_host_degrades_as_the_device_does(degradation, random):
+    target = random.randint(0, 256, (2, 32, 44, 3)).astype(np.uint8)
+    expected = np.asarray(sequences.degrade(target, degradation)).astype(int)
+    found = sequences.degrade_on_host(target, degradation)
+    assert found.dtype == np.uint8
+    assert np.abs(found - expected).max() <= 1
+    assert np.mean(found != expected) < 0.01
+
+
+class Clips:
+    """A data set of sequences of a sliding texture, whose sides are no multiples of 4."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> dict:
+        return {"frames": scene(index, 5, 98, 131)}
+
+
+def test_sequences_of_a_data_set_are_drawn_from_its_entries():
+    source = sequences.Drawn(Clips(), "bi", (1, 2), True, 3, 16)
+    batch = batch_of(source, 6)
+    jax.tree.map(np.testing.assert_array_equal, batch, batch_of(source, 6))
+    assert batch["clip"].shape == (6, 3, 16, 16, 3)
+    assert batch["target"].shape == (6, 3, 64, 64, 3)
+    assert batch["to_next"].shape == batch["to_previous"].shape == (6, 2, 16, 16, 2)
+    assert batch["to_next"].dtype == np.float16
+    again = np.asarray(sequences.degrade(batch["target"]))
+    inside = np.s_[:, :, 2:-2, 2:-2]
+    assert np.abs(again[inside].astype(int) - batch["clip"][inside]).max() <= 1
+    moved = warp.backward_warp(
+        batch["clip"][:, 1].astype(np.float32), batch["to_next"][:, 0].astype(np.float32), "border"
+    )
+    before = batch["clip"][:, 0].astype(np.float32)
+    inside = np.s_[:, 5:-5, 5:-5]
+    error, still = (np.abs(np.asarray(x) - before)[inside].mean() for x in (moved, batch["clip"][:, 1]))
+    assert error < 0.5 * still
+    steps = np.abs(batch["to_next"][:, 0].astype(float)).max(axis=(1, 2, 3))
+    assert steps.min() < 6 < steps.max()  # both gaps
+    with pytest.raises(ValueError, match="has 5 frames, expected at least 7"):
+        sequences.Drawn(Clips(), "bi", (1,), True, 7, 16).sample(np.random.default_rng(0))
+    with pytest.raises(ValueError, match="expected 128 px a side"):
+        sequences.Drawn(Clips(), "bi", (1,), True, 3, 32).sample(np.random.default_rng(0))
 
 
 def test_places_with_detail_are_drawn_more_often():
@@ -155,7 +207,7 @@ def test_what_cannot_be_made_or_drawn(made, tmp_path):
     with pytest.raises(ValueError, match="gaps"):
         sequences.Recipe(gaps=(0,))
     with pytest.raises(ValueError, match="no clip has 30 frames"):
-        made[0].batch(np.random.default_rng(0), 1, 30, 16)
+        made[0].windows(30, 16)
     write(tmp_path / "clips" / "one", np.zeros((2, 24, 24, 3), np.uint8))
     with pytest.raises(ValueError, match="all are too small"):
         sequences.build(tmp_path / "clips", tmp_path / "cache", RECIPE, lambda line: None)

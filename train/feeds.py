@@ -1,8 +1,17 @@
-"""What each kind of stage is fed: step number -> batch.
+"""What each kind of stage is fed: a `loading.Feed`, number of a sample -> arrays.
 
-A batch depends on the configuration's seed and the step's number alone.
+Everything random about a sample is drawn by the configuration's seed, the stage's name and the sample's number; what
+the samples of one step have in common, by the step's number. Nothing else decides.
+
+Data is a folder of clips, or a data set: an object with a length that gives, for an index, {"frame0", "target",
+"frame1"} (uint8 [H, W, 3] each) to the stages of frame interpolation and {"frames"} (uint8 [T, H, W, 3]) to those of
+super-resolution. Clips are cut once and kept on disk; a data set is read as samples are drawn. The stages on tables of
+errors need a folder, those on synthetic motion nothing.
 """
 
+import dataclasses
+import functools
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdyn import models, motion
-from jaxdyn.data import clips, crops, sequences, synthetic
+from jaxdyn.data import cache, crops, sequences, synthetic, triplets
 from train import loading, stages, table
+
+Data = str | Path | Any
+"""A folder of clips, or a data set."""
 
 
 def initial(model: Any, seed: int) -> chex.ArrayTree:
@@ -24,7 +36,7 @@ def initial(model: Any, seed: int) -> chex.ArrayTree:
 
 
 def feed_of(
-    model: Any, stage: stages.Stage, params: chex.ArrayTree, config: Any, workdir: Path, data: str
+    model: Any, stage: stages.Stage, params: chex.ArrayTree, config: Any, workdir: Path, data: Data
 ) -> loading.Feed:
     """The feed of a stage.
 
@@ -33,124 +45,219 @@ def feed_of(
       stage: a row of the curriculum.
       config: seed, and how data is cut.
       workdir: what takes long to make is kept in its cache.
-      data: folder of clips.
+      data: folder of clips, or a data set.
+
+    Raises:
+      ValueError: data that the stage cannot use.
     """
     return FEEDS[stage.kind](model, stage, params, config, Path(workdir), data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """Random numbers of a stage: a generator for each sample, and one for each step."""
+
+    seed: int
+    stage: str
+
+    def of_sample(self, index: int) -> np.random.Generator:
+        """The same for the same sample."""
+        return np.random.default_rng([self.seed, zlib.crc32(self.stage.encode()), index])
+
+    def of_step(self, number: int) -> np.random.Generator:
+        """The same for the same step, and unlike any sample's."""
+        return np.random.default_rng([self.seed, zlib.crc32(f"steps of {self.stage}".encode()), number])
+
+
+def is_folder(data: Data) -> bool:
+    """Whether data is a path, and not a data set.
+
+    Raises:
+      ValueError: neither.
+    """
+    if isinstance(data, str | Path):
+        return True
+    if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return False
+    raise ValueError(f"data is a {type(data).__name__}, expected a folder of clips or an object with length and index")
 
 
 def exits_feed(model, stage, params, config, workdir, data):
     """Stage 1: augmented crops of sources; for a network that is not aligned, of plain frames."""
     del params
-    cut = crops.build(data, workdir / "cache", crops.Recipe(**config.crops))
+    source = _crops(config, workdir, data, model.is_aligned)
+    sample = functools.partial(exits_sample, source, Draws(config.seed, stage.name), stage.size, model.is_aligned)
+    return loading.Feed(sample, stage.batch)
 
-    def feed(number):
-        batch = cut.batch(np.random.default_rng([config.seed, number]), stage.batch, stage.size)
-        if not model.is_aligned:  # f0 and f1 alone
-            batch["pictures"], batch["flows"] = batch["pictures"][..., 18:24], batch["flows"][..., :0]
-        return batch
 
-    return feed
+def exits_sample(source, draws: Draws, size: int, is_aligned: bool, index: int) -> dict[str, np.ndarray]:
+    """One crop; see `crops.Crops.sample`."""
+    sample = source.sample(draws.of_sample(index), size)
+    if not is_aligned and sample["flows"].shape[-1]:  # f0 and f1 alone
+        sample |= {"pictures": sample["pictures"][..., 18:24], "flows": sample["flows"][..., :0]}
+    return sample
+
+
+def upscale_feed(model, stage, params, config, workdir, data):
+    """CARN-M: crops of true middle frames as large pictures."""
+    del model, params
+    source = _crops(config, workdir, data, is_aligned=False)
+    return loading.Feed(
+        functools.partial(upscale_sample, source, Draws(config.seed, stage.name), stage.size), stage.batch
+    )
+
+
+def upscale_sample(source, draws: Draws, size: int, index: int) -> dict[str, np.ndarray]:
+    """One large picture: target [P, P, 3] in [0, 1]."""
+    return {"target": source.sample(draws.of_sample(index), size)["target"].astype(np.float32) / 255}
+
+
+def _crops(config, workdir, data, is_aligned):
+    """What crops are drawn from."""
+    if is_folder(data):
+        return crops.build(data, workdir / "cache", crops.Recipe(**config.crops))
+    return crops.Drawn(data, is_aligned, config.crops.edge)
 
 
 def frames_feed(model, stage, params, config, workdir, data):
-    """Stages 2 and 3: whole frames of one clip a step, so that they have one size."""
-    del params, workdir
-    paths = clips.find(data)
+    """Stages 2 and 3: whole frames. Those of a step come from one clip, so that they have one size; the frames of a
+    data set must all have one size unless a step takes one of them."""
+    del params
+    draws = Draws(config.seed, stage.name)
+    if is_folder(data):
+        recipe = triplets.Recipe(tuple(config.crops.num_triplet), tuple(config.crops.gaps))
+        source = ClipTriplets(triplets.build(data, workdir / "cache", recipe), draws, stage.batch)
+    else:
+        source = DataTriplets(data)
+    edge = config.crops.edge if model.motion == "dis" else None
+    return loading.Feed(functools.partial(frames_sample, source, draws, edge), stage.batch)
 
-    def feed(number):
-        generator = np.random.default_rng([config.seed, number])
-        while True:
-            frames = clips.read(paths[generator.integers(len(paths))])
-            found = clips.triplets(frames, int(generator.integers(1, 3)), 4 * stage.batch)
-            if found:
-                break
-        chosen = [found[i] for i in generator.integers(0, len(found), stage.batch)]
-        rows = []
-        for triplet in chosen:
-            first, target, last = (frames[i] for i in (triplet.first, triplet.middle, triplet.last))
-            if generator.random() < 0.5:
-                first, last = last, first
-            row = {"frame0": first, "frame1": last, "target": target}
-            if model.motion == "dis":
-                row["flow01"], row["flow10"] = motion.dis(first, last, config.crops.edge)
-            rows.append(row)
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-    return feed
+@dataclasses.dataclass(frozen=True)
+class ClipTriplets:
+    """Triplets of clips; those of a step are of one clip."""
+
+    clips: list[cache.Stored]
+    draws: Draws
+    batch: int
+
+    def draw(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """First, middle and last frame of a sample, [H, W, 3] each."""
+        clip = self.clips[self.draws.of_step(index // self.batch).integers(len(self.clips))]
+        numbers = clip["triplets"]
+        frames = clip["frames"]
+        return tuple(np.array(frames[i]) for i in numbers[generator.integers(len(numbers))])
+
+
+@dataclasses.dataclass(frozen=True)
+class DataTriplets:
+    """Triplets of a data set."""
+
+    data: Any
+
+    def draw(self, index: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """First, middle and last frame of a sample, [H, W, 3] each."""
+        del index
+        triplet = self.data[int(generator.integers(len(self.data)))]
+        return tuple(np.asarray(triplet[name]) for name in ("frame0", "target", "frame1"))
+
+
+def frames_sample(source, draws: Draws, edge: int | None, index: int) -> dict[str, np.ndarray]:
+    """One triplet of whole frames, forwards or backwards, with its DIS motion if that has an edge."""
+    generator = draws.of_sample(index)
+    first, target, last = source.draw(index, generator)
+    if generator.random() < 0.5:
+        first, last = last, first
+    row = {"frame0": first, "frame1": last, "target": target}
+    if edge is not None:
+        row["flow01"], row["flow10"] = motion.dis(first, last, edge)
+    return row
 
 
 def finders_feed(model, stage, params, config, workdir, data):
-    """Both finders: entries of one clip's table a step, forwards or backwards."""
+    """Both finders: entries of one clip's table a step, each forwards or backwards."""
+    if not is_folder(data):
+        raise ValueError(f'stage {stage.name}: kind (="finders") learns from tables of clips; give a folder of clips')
     tables = table.build(
         model, params, data, workdir / "cache" / f"table-{fingerprint(params['cain'])}", **dict(config.table)
     )
-    clips_of = list(tables.values())
-    sizes = np.array([len(t["errors"]) for t in clips_of], float)
-
-    def feed(number):
-        generator = np.random.default_rng([config.seed, number])
-        chosen = clips_of[generator.choice(len(clips_of), p=sizes / sizes.sum())]
-        index = generator.integers(0, len(chosen["errors"]), stage.batch)
-        batch = {name: chosen[name][index] for name in ("small0", "small1", "flow01", "flow10", "errors")}
-        batch = reversed_in_time(batch) if generator.random() < 0.5 else batch
-        height, width = chosen["size"]
-        return {**batch, "frame_size": np.zeros((0, height, width))}
-
-    return feed
+    source = Tables(list(tables.values()), Draws(config.seed, stage.name), stage.batch)
+    return loading.Feed(source.sample, stage.batch, source.common)
 
 
-def reversed_in_time(batch: dict) -> dict:
-    """Entries of a table played backwards: the errors stay, since every candidate has its counterpart."""
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """Tables of errors, see `table.build`; entries of a step are of one clip."""
+
+    tables: list[dict[str, np.ndarray]]
+    draws: Draws
+    batch: int
+
+    def of_step(self, number: int) -> dict[str, np.ndarray]:
+        """The table of a step, with probability in proportion to its length."""
+        sizes = np.array([len(entries["errors"]) for entries in self.tables], float)
+        return self.tables[self.draws.of_step(number).choice(len(sizes), p=sizes / sizes.sum())]
+
+    def sample(self, index: int) -> dict[str, np.ndarray]:
+        """One entry."""
+        entries, generator = self.of_step(index // self.batch), self.draws.of_sample(index)
+        at = generator.integers(len(entries["errors"]))
+        entry = {name: entries[name][at] for name in ("small0", "small1", "flow01", "flow10", "errors")}
+        return reversed_in_time(entry) if generator.random() < 0.5 else entry
+
+    def common(self, number: int) -> dict[str, np.ndarray]:
+        """The size of the frames, as the shape of an empty array."""
+        height, width = self.of_step(number)["size"]
+        return {"frame_size": np.zeros((0, height, width))}
+
+
+def reversed_in_time(entry: dict) -> dict:
+    """An entry of a table played backwards: the errors stay, since every candidate has its counterpart."""
     return {
-        **batch,
-        "small0": batch["small1"],
-        "small1": batch["small0"],
-        "flow01": batch["flow10"],
-        "flow10": batch["flow01"],
+        **entry,
+        "small0": entry["small1"],
+        "small1": entry["small0"],
+        "flow01": entry["flow10"],
+        "flow10": entry["flow01"],
     }
 
 
 def flow_feed(model, stage, params, config, workdir, data):
     """PWC-Net and SpyNet: waves moved by known motion."""
     del model, params, workdir, data
-    size = (stage.size, stage.size)
-
-    def feed(number):
-        return synthetic.batch(np.random.default_rng([config.seed, number]), stage.batch, size, stage.reach)
-
-    return feed
+    sample = functools.partial(flow_sample, Draws(config.seed, stage.name), stage.size, stage.reach)
+    return loading.Feed(sample, stage.batch)
 
 
-def upscale_feed(model, stage, params, config, workdir, data):
-    """CARN-M: crops of true middle frames as large pictures."""
-    del model, params
-    cut = crops.build(data, workdir / "cache", crops.Recipe(**config.crops))
-
-    def feed(number):
-        batch = cut.batch(np.random.default_rng([config.seed, number]), stage.batch, stage.size)
-        return {"target": batch["target"].astype(np.float32) / 255}
-
-    return feed
+def flow_sample(draws: Draws, size: int, reach: float, index: int) -> dict[str, np.ndarray]:
+    """One pair; see `synthetic.pair`."""
+    return synthetic.pair(draws.of_sample(index), (size, size), reach)
 
 
 def sequence_feed(model, stage, params, config, workdir, data):
     """BasicVSR: augmented sequences of small frames, their large ones, and DIS motion where the network takes that."""
     del params
     recipe = sequences.Recipe(**config.sequences, has_motion=model.motion == "dis")
-    made = sequences.build(data, workdir / "cache", recipe)
-    return lambda number: made.batch(
-        np.random.default_rng([config.seed, number]), stage.batch, stage.num_frame, stage.size
-    )
+    if is_folder(data):
+        source = sequences.build(data, workdir / "cache", recipe).windows(stage.num_frame, stage.size)
+    else:
+        source = sequences.Drawn(data, recipe.degradation, recipe.gaps, recipe.has_motion, stage.num_frame, stage.size)
+    return loading.Feed(functools.partial(sequence_sample, source, Draws(config.seed, stage.name)), stage.batch)
+
+
+def sequence_sample(source, draws: Draws, index: int) -> dict[str, np.ndarray]:
+    """One sequence; see `sequences.Windows.sample`."""
+    return source.sample(draws.of_sample(index))
 
 
 def gates_feed(model, stage, params, config, workdir, data):
-    """SkipVSR: sequences, and the parameters as the stage starts, which are the teacher.
+    """SkipVSR: sequences, and the parameters as the stage starts, which are the teacher of all samples.
 
     A run that is resumed has the same teacher, because the stage before ends the same.
     """
     teacher = jax.tree.map(jnp.asarray, params)
-    of_step = sequence_feed(model, stage, params, config, workdir, data)
-    return lambda number: {**of_step(number), "teacher": teacher}
+    feed = sequence_feed(model, stage, params, config, workdir, data)
+    return dataclasses.replace(feed, common=lambda number: {"teacher": teacher})
 
 
 FEEDS: dict[str, Callable] = {

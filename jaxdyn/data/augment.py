@@ -61,12 +61,10 @@ def motions(to_next: np.ndarray, to_previous: np.ndarray, choice: Choice) -> tup
     return _turned(first, choice), _turned(second, choice)
 
 
-def draw_colours(generator: np.random.Generator, number: int, strength: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
-    """Gain and shift for each crop and channel, [number, 1, 1, 3] each; all pictures of a crop get the same."""
-    gain = 1 + strength * (
-        generator.uniform(-1, 1, (number, 1, 1, 1)) + 0.5 * generator.uniform(-1, 1, (number, 1, 1, 3))
-    )
-    shift = strength * generator.uniform(-1, 1, (number, 1, 1, 3))
+def draw_colours(generator: np.random.Generator, strength: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and shift of one crop's channels, [1, 1, 3] each; all its pictures get the same."""
+    gain = 1 + strength * (generator.uniform(-1, 1, (1, 1, 1)) + 0.5 * generator.uniform(-1, 1, (1, 1, 3)))
+    shift = strength * generator.uniform(-1, 1, (1, 1, 3))
     return gain.astype(np.float32), shift.astype(np.float32)
 
 

@@ -5,13 +5,11 @@ inference sees. Crops are drawn where the mean of the aligned frames (exit 0) is
 to its RMS error: elsewhere there is nothing to learn. Pictures are kept as uint8, flows as float16.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -19,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdyn import motion
-from jaxdyn.data import augment, clips
+from jaxdyn.data import aligned, augment, cache, clips
 from jaxdyn.models import fusion
 
 NUM_PICTURE_CHANNEL = 3 * augment.NUM_PICTURE
@@ -49,91 +47,139 @@ class Recipe:
     @property
     def name(self) -> str:
         """A name that differs where a value does."""
-        return "crops-" + hashlib.sha256(json.dumps(dataclasses.asdict(self)).encode()).hexdigest()[:10]
+        return cache.name_of("crops", self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Crops:
-    """Crops of several clips.
+    """Crops of several clips, on disk.
 
     Attributes:
-      pictures: of each clip [n, P, P, 24] uint8, `fusion.NAMES` in order.
-      flows: [n, P, P, 4] float16, u and v in pixels.
-      targets: [n, P, P, 3] uint8, the true middle frame.
+      clips: of each pictures [n, P, P, 24] uint8 (`fusion.NAMES` in order), flows [n, P, P, 4] float16 (u and v in
+        pixels), targets [n, P, P, 3] uint8 (the true middle frame).
+      ends: how many crops there are up to each clip's last.
+      size: P.
     """
 
-    pictures: list[np.ndarray]
-    flows: list[np.ndarray]
-    targets: list[np.ndarray]
+    clips: list[cache.Stored]
+    ends: np.ndarray
+    size: int
 
     def __len__(self) -> int:
-        return sum(map(len, self.targets))
+        return int(self.ends[-1])
 
-    def batch(self, generator: np.random.Generator, number: int, size: int) -> dict[str, np.ndarray]:
-        """Crops at random, augmented.
+    def sample(self, generator: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+        """A crop at random, augmented.
 
         Args:
-          generator: draws them.
-          number: N.
+          generator: draws it.
           size: P of the result, at most the crops' own.
 
         Returns:
-          pictures [N, P, P, 24] uint8, flows [N, P, P, 4] float16, target [N, P, P, 3] uint8, gain and shift [N, 1,
-          1, 3].
+          pictures [P, P, 24] uint8, flows [P, P, 4] float16, target [P, P, 3] uint8, gain and shift [1, 1, 3].
+
+        Raises:
+          ValueError: a size that is too large.
         """
-        ends = np.cumsum([len(t) for t in self.targets])
-        spare = self.targets[0].shape[1] - size
-        rows = {"pictures": [], "flows": [], "target": []}
-        for flat in generator.integers(0, ends[-1], number):
-            clip = int(np.searchsorted(ends, flat, side="right"))
-            index = int(flat - (ends[clip - 1] if clip else 0))
-            y, x = 8 * generator.integers(0, spare // 8 + 1, 2)
-            choice = augment.Choice.draw(generator)
-            window = np.s_[index, y : y + size, x : x + size]
-            rows["pictures"].append(augment.pictures(self.pictures[clip][window], choice))
-            rows["flows"].append(augment.flows(self.flows[clip][window], choice))
-            rows["target"].append(augment.pictures(self.targets[clip][window], choice))
-        gain, shift = augment.draw_colours(generator, number)
-        return {**{name: np.stack(row) for name, row in rows.items()}, "gain": gain, "shift": shift}
+        if size > self.size:
+            raise ValueError(f"size (={size}) must be at most that of the crops, {self.size}; cut larger ones")
+        flat = generator.integers(len(self))
+        clip = int(np.searchsorted(self.ends, flat, side="right"))
+        index = int(flat - (self.ends[clip - 1] if clip else 0))
+        y, x = 8 * generator.integers(0, (self.size - size) // 8 + 1, 2)
+        window = np.s_[index, y : y + size, x : x + size]
+        return _augmented(*(self.clips[clip][name][window] for name in NAMES), generator)
+
+
+NAMES = ("pictures", "flows", "targets")
+
+
+def _augmented(pictures: np.ndarray, flows: np.ndarray, target: np.ndarray, generator: np.random.Generator) -> dict:
+    """A sample of a crop: copies, turned and recoloured at random."""
+    choice = augment.Choice.draw(generator)
+    gain, shift = augment.draw_colours(generator)
+    return {
+        "pictures": np.array(augment.pictures(pictures, choice)),
+        "flows": np.array(augment.flows(flows, choice)),
+        "target": np.array(augment.pictures(target, choice)),
+        "gain": gain,
+        "shift": shift,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Crops of a data set's triplets, cut as they are drawn. Nothing here computes on a device.
+
+    `Differs:` from the crops of clips in that every triplet is as probable as any other.
+
+    Attributes:
+      data: has a length, and gives {"frame0", "target", "frame1"}, uint8 [H, W, 3] each, for an index.
+      is_aligned: whether the network takes all sources; else the pictures are the two frames and there is no flow.
+      edge: short side of the motion's grid, in pixels.
+    """
+
+    data: Any
+    is_aligned: bool
+    edge: int = 384
+
+    def sample(self, generator: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+        """A crop at random, augmented; see `Crops.sample`. Without alignment pictures [P, P, 6], flows [P, P, 0].
+
+        Raises:
+          ValueError: frames that are too small.
+        """
+        triplet = self.data[int(generator.integers(len(self.data)))]
+        first, middle, last = (np.asarray(triplet[name]) for name in ("frame0", "target", "frame1"))
+        if min(first.shape[:2]) < size:
+            raise ValueError(f"a triplet has frames of shape {first.shape}, expected sides of at least {size} px")
+        if not self.is_aligned:
+            y, x = (generator.integers(0, side - size + 1) for side in first.shape[:2])
+            window = np.s_[y : y + size, x : x + size]
+            pair = np.concatenate([first[window], last[window]], axis=-1)
+            made = _augmented(pair, np.zeros((size, size, 4), np.float16), middle[window], generator)
+            return {**made, "flows": made["flows"][..., :0]}
+        flows = motion.dis(first, last, self.edge)
+        moved = aligned.displacements(flows, first.shape[:2])
+        error = np.square(aligned.mean(first, last, moved) - middle).mean(-1)
+        ((y, x),) = draw_places(error, size, 1, generator)
+        stack = aligned.sources_at(first, last, moved, (int(y), int(x)), size)
+        pictures = np.rint(stack[..., :NUM_PICTURE_CHANNEL]).clip(0, 255).astype(np.uint8)
+        return _augmented(
+            pictures,
+            stack[..., NUM_PICTURE_CHANNEL:].astype(np.float16),
+            middle[y : y + size, x : x + size],
+            generator,
+        )
 
 
 def build(
-    root: str | Path, cache: str | Path, recipe: Recipe, say: Callable[[str], None] = print, num_thread: int = 2
+    root: str | Path, folder: str | Path, recipe: Recipe, say: Callable[[str], None] = print, num_thread: int = 2
 ) -> Crops:
     """Cut the crops of every clip under a folder, or take them from the cache.
 
     Args:
       root: folder of clips, see `clips.find`.
-      cache: folder to keep them in; a clip that is there already is not cut again.
+      folder: the cache; a clip that is there already is not cut again.
       recipe: how.
       say: is told about each clip.
       num_thread: clips cut at the same time.
+
+    Raises:
+      ValueError: a size that is no multiple of 8; no clip with a usable triplet.
     """
     if recipe.size % fusion.CELL:
         raise ValueError(f"size (={recipe.size}) must be a multiple of {fusion.CELL}")
-    folder = Path(cache) / recipe.name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
-    paths = clips.find(root)
 
-    def one(number_and_path):
-        number, path = number_and_path
-        kept = folder / f"{path.name}.crops"
-        if not kept.is_dir():
-            parts = _cut(path, recipe, np.random.default_rng([recipe.seed, number]))
-            partial = folder / f"{path.name}.partial"
-            partial.mkdir(exist_ok=True)
-            for name, part in parts.items():
-                np.save(partial / f"{name}.npy", part)
-            partial.rename(kept)
-            say(f"{path.name}: {len(parts['targets'])} crops")
-        return [np.load(kept / f"{name}.npy", mmap_mode="r") for name in ("pictures", "flows", "targets")]
+    def make(number: int, path: Path) -> tuple[dict[str, np.ndarray], str]:
+        parts = _cut(path, recipe, np.random.default_rng([recipe.seed, number]))
+        return parts, f"{len(parts['targets'])} crops"
 
-    with concurrent.futures.ThreadPoolExecutor(num_thread) as pool:
-        parts = [part for part in pool.map(one, enumerate(paths)) if len(part[0])]
-    if not parts:
+    stored = cache.build(root, Path(folder) / recipe.name, recipe, make, "crops", say, num_thread)
+    ends = np.cumsum([len(clip["targets"]) for clip in stored])
+    if not stored or not ends[-1]:
         raise ValueError(f"root (={root}) holds clips, but no triplet that moves evenly; give longer clips")
-    return Crops(*map(list, zip(*parts, strict=True)))
+    return Crops(stored, ends, recipe.size)
 
 
 def _cut(path: Path, recipe: Recipe, generator: np.random.Generator) -> dict[str, np.ndarray]:

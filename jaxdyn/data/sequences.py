@@ -9,15 +9,11 @@ dropped, and no sequence crosses a scene cut. Everything is made once for each c
 Axes: T frames, N sequences, s side of a small crop.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
-import hashlib
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import jax
@@ -25,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdyn import motion, scenes
-from jaxdyn.data import augment, clips
+from jaxdyn.data import augment, cache, clips
 from jaxdyn.ops import resample
 
 SCALE = 4
@@ -67,7 +63,7 @@ class Recipe:
     @property
     def name(self) -> str:
         """A name that differs where a value does."""
-        return "sequences-" + hashlib.sha256(json.dumps(dataclasses.asdict(self)).encode()).hexdigest()[:10]
+        return cache.name_of("sequences", self)
 
     def factor(self, height: int, width: int) -> int | None:
         """By which whole number a source frame is shrunk before it is a target; None: it is too small."""
@@ -80,19 +76,18 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """One clip without its repeated frames, mapped from disk.
+    """One clip without its repeated frames, on disk.
 
     Attributes:
-      small: [T, h, w, 3] uint8.
-      target: [T, 4h, 4w, 3] uint8.
+      stored: small [T, h, w, 3] and target [T, 4h, 4w, 3] uint8; if there is motion, for each gap motion1 and so on, [T
+        - gap, 2, h, w, 2] float16 px: flow from frame t to t + gap, and back.
       shots: [T] int32, which shot of the clip a frame belongs to, in the order of time.
-      motions: by gap [T - gap, 2, h, w, 2] float16 px: flow from frame t to t + gap, and back.
+      size: (h, w).
     """
 
-    small: np.ndarray
-    target: np.ndarray
+    stored: cache.Stored
     shots: np.ndarray
-    motions: dict[int, np.ndarray]
+    size: tuple[int, int]
 
     def starts(self, num_frame: int, gap: int) -> np.ndarray:
         """First frames of the sequences that lie within one shot."""
@@ -101,29 +96,55 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
+class Windows:
+    """The sequences of one length and crop size that can be drawn.
+
+    Attributes:
+      found: (clip, gap, first frames) of those that have some.
+      ends: how many sequences there are up to the last of each.
+      num_frame: T.
+      size: s, in pixels of the small frames.
+      has_motion: whether the clips have motion.
+    """
+
+    found: list[tuple[Clip, int, np.ndarray]]
+    ends: np.ndarray
+    num_frame: int
+    size: int
+    has_motion: bool
+
+    def sample(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """A sequence at random, augmented; each as probable as any other, details more probable than flat places.
+
+        Returns:
+          clip [T, s, s, 3] and target [T, 4s, 4s, 3] uint8; gain and shift [1, 1, 1, 3]; if there is motion, to_next
+          and to_previous [T - 1, s, s, 2] float16 px: flow from frame t to t + 1, and from t + 1 to t.
+        """
+        flat = generator.integers(self.ends[-1])
+        at = int(np.searchsorted(self.ends, flat, side="right"))
+        clip, gap, starts = self.found[at]
+        first = int(starts[flat - (self.ends[at - 1] if at else 0)])
+        end = first + gap * (self.num_frame - 1) + 1
+        flows = clip.stored[f"motion{gap}"][first : end - gap : gap] if self.has_motion else None
+        small, target = (clip.stored[name][first:end:gap] for name in ("small", "target"))
+        return _augmented(small, target, flows, self.size, generator)
+
+
+@dataclasses.dataclass(frozen=True)
 class Sequences:
     """What sequences are drawn from.
 
     Attributes:
       clips: all at least `smallest` px wide and high.
-      gaps: see `Recipe`.
+      gaps, has_motion: see `Recipe`.
     """
 
     clips: list[Clip]
     gaps: tuple[int, ...]
+    has_motion: bool
 
-    def batch(self, generator: np.random.Generator, number: int, num_frame: int, size: int) -> dict[str, np.ndarray]:
-        """Sequences at random, augmented; each as probable as any other, details more probable than flat places.
-
-        Args:
-          generator: draws them.
-          number: N.
-          num_frame: T.
-          size: s, in pixels of the small frames.
-
-        Returns:
-          clip [N, T, s, s, 3] and target [N, T, 4s, 4s, 3] uint8; gain and shift [N, 1, 1, 1, 3]; if there is motion,
-          to_next and to_previous [N, T - 1, s, s, 2] float16 px: flow from frame t to t + 1, and from t + 1 to t.
+    def windows(self, num_frame: int, size: int) -> Windows:
+        """The sequences of `num_frame` frames in crops of `size` small pixels.
 
         Raises:
           ValueError: no clip is long and large enough.
@@ -131,7 +152,7 @@ class Sequences:
         found = [
             (clip, gap, starts)
             for clip in self.clips
-            if min(clip.small.shape[1:3]) >= size
+            if min(clip.size) >= size
             for gap in self.gaps
             if len(starts := clip.starts(num_frame, gap))
         ]
@@ -141,32 +162,78 @@ class Sequences:
                 "clips, or train on fewer frames or smaller crops"
             )
         ends = np.cumsum([len(starts) for _, _, starts in found])
-        rows = []
-        for flat in generator.integers(0, ends[-1], number):
-            at = int(np.searchsorted(ends, flat, side="right"))
-            clip, gap, starts = found[at]
-            first = int(starts[flat - (ends[at - 1] if at else 0)])
-            rows.append(_sequence(clip, gap, first, num_frame, size, generator))
-        gain, shift = (part[:, None] for part in augment.draw_colours(generator, number))
-        return {**{name: np.stack([row[name] for row in rows]) for name in rows[0]}, "gain": gain, "shift": shift}
+        return Windows(found, ends, num_frame, size, self.has_motion)
 
 
-def _sequence(
-    clip: Clip, gap: int, first: int, num_frame: int, size: int, generator: np.random.Generator
+def _augmented(
+    small: np.ndarray,
+    target: np.ndarray,
+    flows: np.ndarray | None,
+    size: int,
+    generator: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """One sequence at a random place, augmented."""
-    end = first + gap * (num_frame - 1) + 1
-    y, x = draw_place(clip.small[first + gap * (num_frame // 2)], size, generator)
+    """A sample of a sequence, frames [T, h, w, 3] and [T, 4h, 4w, 3], flows [T - 1, 2, h, w, 2] or None: copies of a
+    random place, turned and recoloured at random."""
+    y, x = draw_place(small[len(small) // 2], size, generator)
     choice = augment.Choice.draw(generator)
-    large = np.s_[first:end:gap, SCALE * y : SCALE * (y + size), SCALE * x : SCALE * (x + size)]
+    gain, shift = (part[None] for part in augment.draw_colours(generator))
+    large = np.s_[:, SCALE * y : SCALE * (y + size), SCALE * x : SCALE * (x + size)]
     row = {
-        "clip": augment.frames(clip.small[first:end:gap, y : y + size, x : x + size], choice),
-        "target": augment.frames(clip.target[large], choice),
+        "clip": np.array(augment.frames(small[:, y : y + size, x : x + size], choice)),
+        "target": np.array(augment.frames(target[large], choice)),
+        "gain": gain,
+        "shift": shift,
     }
-    if gap in clip.motions:
-        flows = clip.motions[gap][first : end - gap : gap, :, y : y + size, x : x + size]
-        row["to_next"], row["to_previous"] = augment.motions(flows[:, 0], flows[:, 1], choice)
+    if flows is not None:
+        cut = flows[:, :, y : y + size, x : x + size]
+        row["to_next"], row["to_previous"] = augment.motions(cut[:, 0], cut[:, 1], choice)
     return row
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Sequences of a data set, made as they are drawn. Nothing here computes on a device.
+
+    An entry is one shot without repeated frames, and its frames are targets as they are; each entry is as probable as
+    any other.
+
+    Attributes:
+      data: has a length, and gives {"frames": uint8 [T, H, W, 3]} for an index.
+      degradation, gaps, has_motion: see `Recipe`.
+      num_frame: T of the result.
+      size: s, in pixels of the small frames.
+    """
+
+    data: Any
+    degradation: Degradation
+    gaps: tuple[int, ...]
+    has_motion: bool
+    num_frame: int
+    size: int
+
+    def sample(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """A sequence at random, augmented; see `Windows.sample`.
+
+        Raises:
+          ValueError: an entry that is too short or too small.
+        """
+        frames = self.data[int(generator.integers(len(self.data)))]["frames"]
+        gaps = [gap for gap in self.gaps if gap * (self.num_frame - 1) < len(frames)]
+        if not gaps:
+            raise ValueError(f"an entry has {len(frames)} frames, expected at least {self.num_frame}")
+        gap = gaps[generator.integers(len(gaps))]
+        reach = gap * (self.num_frame - 1) + 1
+        first = int(generator.integers(len(frames) - reach + 1))
+        target = np.asarray(frames[first : first + reach : gap])
+        height, width = (side // SCALE * SCALE for side in target.shape[1:3])
+        if min(height, width) < SCALE * self.size:
+            raise ValueError(f"an entry has frames of shape {target.shape[1:]}, expected {SCALE * self.size} px a side")
+        target = target[:, :height, :width]
+        small = degrade_on_host(target, self.degradation)
+        flows = None
+        if self.has_motion:
+            flows = np.stack(motion.dis_of_clips(small[None]), axis=2)[0].astype(np.float16)
+        return _augmented(small, target, flows, self.size, generator)
 
 
 def draw_place(frame: np.ndarray, size: int, generator: np.random.Generator) -> tuple[int, int]:
@@ -190,13 +257,13 @@ def draw_place(frame: np.ndarray, size: int, generator: np.random.Generator) -> 
 
 
 def build(
-    root: str | Path, cache: str | Path, recipe: Recipe, say: Callable[[str], None] = print, num_thread: int = 2
+    root: str | Path, folder: str | Path, recipe: Recipe, say: Callable[[str], None] = print, num_thread: int = 2
 ) -> Sequences:
     """Make the sequences of every clip under a folder, or take them from the cache.
 
     Args:
       root: folder of clips, see `clips.find`.
-      cache: folder to keep them in; a clip that is there already is not made again.
+      folder: the cache; a clip that is there already is not made again.
       recipe: how.
       say: is told about each clip.
       num_thread: clips made at the same time.
@@ -204,34 +271,20 @@ def build(
     Raises:
       ValueError: no clip of a usable size.
     """
-    folder = Path(cache) / recipe.name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1))
 
-    def one(path: Path) -> Clip | None:
-        kept = folder / f"{path.name}.clip"
-        if not kept.is_dir():
-            parts = _make(clips.read(path, recipe.num_frame), recipe)
-            if parts is None:
-                say(f"{path.name}: left out, too small for {recipe.smallest} px after shrinking by {SCALE}")
-                return None
-            partial = folder / f"{path.name}.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            for name, part in parts.items():
-                np.save(partial / f"{name}.npy", part)
-            partial.rename(kept)
-            number, height, width = parts["small"].shape[:3]
-            say(f"{path.name}: {number} frames, {width}x{height}, {parts['shots'][-1] + 1} shots")
-        load = lambda name: np.load(kept / f"{name}.npy", mmap_mode="r")  # noqa: E731
-        motions = {gap: load(f"motion{gap}") for gap in recipe.gaps} if recipe.has_motion else {}
-        return Clip(load("small"), load("target"), np.array(load("shots")), motions)
+    def make(number: int, path: Path) -> tuple[dict[str, np.ndarray] | None, str]:
+        del number
+        parts = _make(clips.read(path, recipe.num_frame), recipe)
+        if parts is None:
+            return None, f"left out, too small for {recipe.smallest} px after shrinking by {SCALE}"
+        length, height, width = parts["small"].shape[:3]
+        return parts, f"{length} frames, {width}x{height}, {parts['shots'][-1] + 1} shots"
 
-    with concurrent.futures.ThreadPoolExecutor(num_thread) as pool:
-        made = [clip for clip in pool.map(one, clips.find(root)) if clip is not None]
-    if not made:
+    stored = cache.build(root, Path(folder) / recipe.name, recipe, make, "clip", say, num_thread)
+    if not stored:
         raise ValueError(f"root (={root}) holds clips, but all are too small; give larger ones, or lower `smallest`")
-    return Sequences(made, recipe.gaps)
+    made = [Clip(clip, np.array(clip["shots"]), clip["small"].shape[1:3]) for clip in stored]
+    return Sequences(made, recipe.gaps, recipe.has_motion)
 
 
 def _make(frames: np.ndarray, recipe: Recipe) -> dict[str, np.ndarray] | None:
@@ -281,6 +334,14 @@ def degrade(target: jax.Array, degradation: Degradation = "bi") -> jax.Array:
       uint8 [..., H / 4, W / 4, 3].
     """
     return as_codes(DEGRADATIONS[degradation](target.astype(jnp.float32) / 255))
+
+
+def degrade_on_host(target: np.ndarray, degradation: Degradation = "bi") -> np.ndarray:
+    """`degrade` in NumPy, for processes that leave the device alone: the same up to rounding."""
+    rows, columns = (resample.down4_matrix(side, degradation) for side in target.shape[-3:-1])
+    image = np.einsum("hH,...Hwc->...hwc", rows, target.astype(np.float32), optimize=True)
+    image = np.einsum("wW,...hWc->...hwc", columns, image, optimize=True)
+    return np.rint(image.clip(0, 255)).astype(np.uint8)
 
 
 DEGRADATIONS: dict[str, Callable] = {

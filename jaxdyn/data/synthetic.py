@@ -124,11 +124,3 @@ def grid(size: tuple[int, int]) -> np.ndarray:
     """Places of all pixels, float64 [H, W, 2], x first."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float64)
     return np.stack([x, y], axis=-1)
-
-
-def batch(
-    generator: np.random.Generator, number: int, size: tuple[int, int], reach: float = 20.0
-) -> dict[str, np.ndarray]:
-    """`number` pairs: frame0, frame1 [B, H, W, 3], flow01 [B, H, W, 2]."""
-    rows = [pair(generator, size, reach) for _ in range(number)]
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

@@ -11,6 +11,7 @@ Images are [..., H, W, C] of any range; nothing is clipped or rounded. Integers 
 import dataclasses
 import functools
 import math
+from typing import Literal
 
 import chex
 import jax
@@ -125,6 +126,23 @@ def blur_down4(image: chex.Array) -> chex.Array:
     if min(height, width) < 4:
         raise ValueError(f"blur_down4 needs at least 4 x 4 pixels, got image of shape {image.shape}")
     return _apply_both(image, _blur_taps(height), _blur_taps(width))
+
+
+@functools.lru_cache(maxsize=64)
+def down4_matrix(side: int, degradation: Literal["bi", "bd"]) -> np.ndarray:
+    """One axis of `imresize` by 1/4 ("bi") or of `blur_down4` ("bd") as a dense matrix, for use on the host.
+
+    Args:
+      side: of the image, in pixels.
+      degradation: which.
+
+    Returns:
+      float32 [n, side] with n = ceil(side / 4) for "bi", floor(side / 4) for "bd".
+    """
+    taps = _bicubic_taps(side, _scaled_size(side, 0.25), 0.25) if degradation == "bi" else _blur_taps(side)
+    matrix = np.zeros((taps.num_out, taps.num_in), np.float32)
+    np.add.at(matrix, (np.arange(taps.num_out), taps.index), taps.weight)
+    return matrix
 
 
 # The matrices. ------------------------------------------------------------------------------------------------------
