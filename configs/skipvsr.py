@@ -1,16 +1,41 @@
-"""SkipVSR on BasicVSR: the published network, the small one that ships, and a tiny one for tests.
+"""SkipVSR on BasicVSR: the published network and its ablations, the small one that ships, and a tiny one for tests.
 
     python -m train.main --config configs/skipvsr.py:small --workdir W --data ../shared/video/train
 
-Each variant also exists with the other degradation, Gaussian blur instead of bicubic: `small-bd`.
+A variant is a base and suffixes, see `configs.variants`; any value can be changed as well, as in
+`--config.stages.gates.lambda_2=0.2`. The command is the one above with the variant's name. With -bd small frames are
+made by Gaussian blur instead of bicubic: `small-bd`.
 
 small: 32 features, 10 blocks in each direction; whole-frame tiles of 24 px, DIS motion. The teacher, BasicVSR, trains
 first, then the gates alone, then gates and student together with it as their teacher (Eq. 13). About an hour and a half
 on two CPU cores shared with other work. Vid4's calendar and foliage, Y PSNR: 21.06 and 24.25 dB at threshold 0, 21.04
 and 24.20 at 77 % of the dense FLOPs; bicubic 20.31 and 23.49 (python -m eval.main --weights skipvsr --vid4 FOLDER).
+
+tiny: every stage in seconds on two CPU cores, for tests; no score.
+
+published: not run; for several GPUs and REDS. The paper took V100s, for a time that it does not tell. REDS4, RGB PSNR:
+BasicVSR 30.65, SkipVSR 30.60 dB at threshold 0, 29.76 at 0.94, 29.38 at 0.95 (Table 2).
+
+Suffixes, one of each table; hardware and time as of their base, not run; REDS4 as published, RGB PSNR in dB:
+
+    Tables 3 and 4, which blocks run while the student trains
+    -skip-uniform 25.30   -skip-shallow 12.01   -skip-deep 28.87   -skip-none 30.60 (VSR_3)
+    (of a trained network, Table 4 is `python -m eval.main --policies uniform,shallow,deep`)
+
+    Table 5, what the gates learn to predict
+    -confidence-psnr 25.67      -confidence-psnr-interval 30.62
+    -confidence-feature 21.01   -confidence-feature-interval 30.60
+
+    Tables 3 and 6, every how many blocks the student is held to its teacher (Eq. 7 and 11)
+    -align-15 does not converge   -align-10 25.52   -align-6 30.60   -align-none 29.89 (VSR_2: Eq. 11 left out)
 """
 
+from typing import Any
+
 import ml_collections
+
+from configs import variants
+from train import stages
 
 SMALL = {
     "num_feat": 32,
@@ -34,31 +59,25 @@ FLOW = (("flow", 1.0), ("", 0.0))
 
 
 def get_config(variant: str = "small") -> ml_collections.ConfigDict:
-    """The configuration `published`, `small` or `tiny`, with bicubic degradation, or with "-bd" appended."""
-    name, _, degradation = variant.partition("-")
-    if name not in VARIANTS or degradation not in ("", "bi", "bd"):
-        raise ValueError(
-            f"variant (={variant!r}) must be one of {', '.join(VARIANTS)}, for the BD degradation with '-bd' appended, "
-            "as in configs/skipvsr.py:small-bd"
-        )
-    config = ml_collections.ConfigDict()
-    config.name = "skipvsr"
-    config.seed = 0
-    config.log_every, config.save_every = 25, 100
-    config.sequences = {"degradation": degradation or "bi", "num_frame": 80, "gaps": (1, 2)}
-    VARIANTS[name](config)
-    return config
+    """The configuration of a variant, see above.
+
+    Raises:
+      ValueError: an unknown variant, with the nearest name.
+    """
+    config = {"name": "skipvsr", "log_every": 25, "save_every": 100, "sequences": {"num_frame": 80, "gaps": (1, 2)}}
+    for change in variants.parse(variant, BASES, SUFFIXES, "configs/skipvsr.py:small-bd"):
+        change(config)
+    return stages.filled(config)
 
 
-def small(config: ml_collections.ConfigDict) -> None:
+def small(config: dict[str, Any]) -> None:
     """What ships."""
-    config.model = SMALL
+    config["model"] = SMALL
     rate = {"learning_rate": 1e-3, "batch": 2, "size": 48, "num_frame": 6, "num_kept": 2}
-    config.stages = [
-        {**rate, "name": "teacher", "kind": "teacher", "trains": TEACHER, "num_step": 1400},
-        {
+    config["stages"] = {
+        "teacher": {**rate, "kind": "teacher", "trains": TEACHER, "num_step": 1400},
+        "gates": {
             **rate,
-            "name": "gates",
             "kind": "gates",
             "trains": GATES,
             "num_step": 100,
@@ -67,9 +86,8 @@ def small(config: ml_collections.ConfigDict) -> None:
             "warm_up": 10,
             "ema": 0.9,
         },
-        {
+        "student": {
             **rate,
-            "name": "student",
             "kind": "gates",
             "trains": STUDENT,
             "num_step": 200,
@@ -79,23 +97,22 @@ def small(config: ml_collections.ConfigDict) -> None:
             "warm_up": 20,
             "ema": 0.98,
         },
-    ]
+    }
 
 
-def published(config: ml_collections.ConfigDict) -> None:
+def published(config: dict[str, Any]) -> None:
     """The papers' network and curriculum; for many devices and REDS, whose frames are targets as they are.
 
     SpyNet's own stage takes the place of its published weights. BasicVSR's flow is frozen for 5000 steps, then learns
     at an eighth of the rate; in the students' stage it is frozen again.
     """
-    config.model = {"tiling": "patches"}
-    config.sequences.update({"num_frame": 100, "reduce": 1, "largest": 720, "gaps": (1,)})
+    config["model"] = {"tiling": "patches"}
+    config["sequences"].update({"num_frame": 100, "reduce": 1, "largest": 720, "gaps": (1,)})
     rate = {"learning_rate": 2e-4, "batch": 16, "size": 48, "num_frame": 15, "final": 5e-4, "clip": float("inf")}
     teacher = {**rate, "kind": "teacher", "beta2": 0.99}
-    config.stages = [
-        {
+    config["stages"] = {
+        "flow": {
             **rate,
-            "name": "flow",
             "kind": "spynet",
             "trains": FLOW,
             "num_step": 300_000,
@@ -103,40 +120,78 @@ def published(config: ml_collections.ConfigDict) -> None:
             "size": 64,
             "reach": 10.0,
         },
-        {
+        "teacher_start": {
             **teacher,
-            "name": "teacher_start",
             "trains": (("gate|flow", 0.0), ("", 1.0)),
             "num_step": 5000,
             "final": 1.0,
         },
-        {
+        "teacher": {
             **teacher,
-            "name": "teacher",
             "trains": (("gate", 0.0), ("flow", 0.125), ("", 1.0)),
             "num_step": 295_000,
         },
-        {
+        "gates": {
             **rate,
-            "name": "gates",
             "kind": "gates",
             "trains": (("flow", 0.0), ("", 1.0)),
             "num_step": 300_000,
             "beta2": 0.999,
         },
-    ]
+    }
 
 
-def tiny(config: ml_collections.ConfigDict) -> None:
+def tiny(config: dict[str, Any]) -> None:
     """Every stage in seconds, for tests."""
-    config.model = TINY
-    config.log_every, config.save_every = 1, 2
-    config.sequences.update({"num_frame": 6, "gaps": (1,), "smallest": 16})
+    config["model"] = TINY
+    config |= {"log_every": 1, "save_every": 2}
+    config["sequences"].update({"num_frame": 6, "gaps": (1,), "smallest": 16})
     short = {"num_step": 3, "learning_rate": 1e-3, "batch": 2, "size": 16, "num_frame": 3}
-    config.stages = [
-        {**short, "name": "teacher", "kind": "teacher", "trains": TEACHER},
-        {**short, "name": "gates", "kind": "gates", "trains": STUDENT, "alphas": (0.3, 0.7)},
-    ]
+    config["stages"] = {
+        "teacher": {**short, "kind": "teacher", "trains": TEACHER},
+        "gates": {**short, "kind": "gates", "trains": STUDENT, "alphas": (0.3, 0.7)},
+    }
 
 
-VARIANTS = {"published": published, "small": small, "tiny": tiny}
+def _sequences(**values: Any) -> variants.Change:
+    return lambda config: config["sequences"].update(values)
+
+
+def _gates(**values: Any) -> variants.Change:
+    """Of every stage that trains gates."""
+
+    def change(config):
+        for row in variants.rows_of(config, ("gates",), "a suffix of the gates"):
+            row.update(values)
+
+    return change
+
+
+def _interval(blocks: int) -> variants.Change:
+    """A row of Table 6."""
+    return lambda config: config.update(model={**config["model"], "interval": blocks})
+
+
+BASES = {"published": published, "small": small, "tiny": tiny}
+
+DEGRADATIONS = {"bi": _sequences(degradation="bi"), "bd": _sequences(degradation="bd")}
+
+SKIPS = {
+    "skip-none": _gates(dense=1.0),
+    **{f"skip-{policy}": _gates(policy=policy) for policy in ("uniform", "shallow", "deep")},
+}
+
+CONFIDENCES = {
+    "confidence-feature": _gates(confidence="feature"),
+    "confidence-feature-interval": _gates(confidence="feature interval"),
+    # PSNR is of the pictures of all frames.
+    "confidence-psnr": _gates(confidence="psnr", num_kept=0),
+    "confidence-psnr-interval": _gates(confidence="psnr interval", num_kept=0),
+}
+
+ALIGNMENTS = {
+    "align-none": _gates(lambda_2=0.0),
+    **{f"align-{blocks}": _interval(blocks) for blocks in (15, 10, 6)},
+}
+
+SUFFIXES = (DEGRADATIONS, SKIPS, CONFIDENCES, ALIGNMENTS)

@@ -204,16 +204,27 @@ def masked_cost(model: cain_sd.CainSD, height: int, width: int) -> Cost:
     return Cost(tuple(_times(stage, turns.get(name, 1)) for name, stage in stages.items()))
 
 
+def patch_costs(model: cain_sd.CainSD, height: int, width: int) -> np.ndarray:
+    """What one patch of a frame costs at each scale, to each exit: [3, num_group + 1] FLOPs, exit 0 first.
+
+    C(H(s_i, d_j)) |p| of Eq. 11 and 12, CAIN-SD: the interpolation and CARN-M part of `route_cost`.
+
+    Args:
+      model: whose stages are counted.
+      height, width: of the frame, in pixels.
+    """
+    stages = cain_sd_stages(model, height, width)
+    table = np.zeros((len(SCALES), model.num_group + 1))
+    for i, factor in enumerate(SCALES):
+        ends, group = stages[f"ends {factor}"].flops, stages[f"group {factor}"].flops
+        carn_m = stages[f"carn_m {factor}"].flops if f"carn_m {factor}" in stages else 0.0
+        table[i, 1:] = ends + carn_m + group * np.arange(1, model.num_group + 1)
+    return table
+
+
 def exit_costs(model: cain_sd.CainSD, patch: int = 256) -> np.ndarray:
     """C(H(s_i, d_j)) of Eq. 11 for one pixel of the frame: [3, num_group] FLOPs, the interpolation and CARN-M part."""
-    stages = cain_sd_stages(model.clone(patch=patch, stride=patch), patch, patch)
-    table = np.zeros((len(SCALES), model.num_group))
-    for i, factor in enumerate(SCALES):
-        fixed = stages[f"ends {factor}"].flops + (
-            stages[f"carn_m {factor}"].flops if f"carn_m {factor}" in stages else 0.0
-        )
-        table[i] = fixed + stages[f"group {factor}"].flops * np.arange(1, model.num_group + 1)
-    return table / patch**2
+    return patch_costs(model.clone(patch=patch, stride=patch), patch, patch)[:, 1:] / patch**2
 
 
 # Super-resolution: one frame of a clip

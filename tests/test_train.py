@@ -59,17 +59,15 @@ def test_every_parameter_needs_a_line(params):
 def test_stages_of_the_configurations_cover_their_networks(variant):
     config = configuration.get_config(variant)
     shapes = pretrained.parameter_shapes(models.build(config.name, **config.model))
-    for row in config.stages:
-        stage = stages.Stage(**row)
+    for stage in stages.of_config(config):
         factors = jax.tree.leaves(stages.factors(shapes, stage.trains))
         assert 0 < sum(factors) <= len(factors)
         assert stage.kind in step.LOSSES
         assert stage.kind in feeds.FEEDS
-    assert len({row["name"] for row in config.stages}) == len(config.stages)
 
 
 def test_every_exit_and_scale_has_its_turn():
-    stage = stages.Stage(**configuration.get_config("small").stages[0])
+    stage = stages.of_config(configuration.get_config("small"))[0]
     turns = [step.variant_at(stage, number, 5) for number in range(36)]
     assert {turn.exits for turn in turns} == {(1, 5), (2, 5), (3, 5), (4, 5)}
     assert {turn.exits[0] for turn in turns if turn.scale == 4} == {1, 2, 3, 4}
@@ -78,13 +76,13 @@ def test_every_exit_and_scale_has_its_turn():
 
 def test_whole_curriculum_and_export(config, model, clips_folder, tmp_path):
     _, params = curriculum.train(config, tmp_path, str(clips_folder), is_shown=False)
-    for row in config.stages:
-        lines = [json.loads(line) for line in (tmp_path / f"{row['name']}.jsonl").read_text().splitlines()]
+    for name in config.stages:
+        lines = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == [1, 2, 3]
     # The finders' stage changes nothing else.
-    _, before, steps = curriculum.trained(config, tmp_path, "stage3")
+    _, before, steps = curriculum.trained(config, tmp_path, "scale")
     _, after, _ = curriculum.trained(config, tmp_path)
-    assert steps == {"stage1": 3, "stage2": 3, "stage3": 3}
+    assert steps == {"interpolation": 3, "depth": 3, "scale": 3}
     jax.tree.map(np.testing.assert_array_equal, before["cain"], after["cain"])
     assert not np.array_equal(before["scale_net"]["conv1"]["kernel"], after["scale_net"]["conv1"]["kernel"])
     jax.tree.map(np.testing.assert_array_equal, params, after)
@@ -94,7 +92,7 @@ def test_whole_curriculum_and_export(config, model, clips_folder, tmp_path):
     (tmp_path / "card.json").write_text('{"data": "one clip"}')
     curriculum.export(config, tmp_path, tmp_path / "weights.safetensors", tmp_path / "card.json")
     card = pretrained.read_metadata(tmp_path / "weights.safetensors")["card"]
-    assert card == {"data": "one clip", "steps": {"stage1": 3, "stage2": 3, "stage3": 3, "finders": 3}}
+    assert card == {"data": "one clip", "steps": {"interpolation": 3, "depth": 3, "scale": 3, "finders": 3}}
     loaded, variables = pretrained.load(tmp_path / "weights.safetensors")
     assert loaded == model
     np.testing.assert_allclose(variables["params"]["cain"]["head"]["bias"], after["cain"]["head"]["bias"], atol=1e-3)
@@ -173,8 +171,8 @@ def test_finders_learn_a_table(model, params, config):
         "errors": errors,
         "frame_size": np.zeros((0, 96, 120)),
     }
-    row = {**config.stages[3], "num_step": 120, "learning_rate": 3e-3, "lambda_s": 4e-6, "lambda_d": 4e-6}
-    stage = stages.Stage(**row)
+    row = {**config.stages.finders, "num_step": 120, "learning_rate": 3e-3, "lambda_s": 4e-6, "lambda_d": 4e-6}
+    stage = stages.Stage("finders", **row)
     assert model.grid(96, 120).shape == (2, 2)
     state, one = step.start(stage, params), jax.jit(step.make_step(model, stage))
     for number in range(stage.num_step):

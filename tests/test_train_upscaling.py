@@ -1,5 +1,6 @@
 """Stages of the upscaling networks, with the tiny configuration."""
 
+import dataclasses
 import json
 
 import cv2
@@ -53,7 +54,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def batch(model, params, config, data, tmp_path_factory):
-    stage = stages.Stage(**config.stages[1])
+    stage = stages.of_config(config)[1]
     feed = feeds.feed_of(model, stage, params, config, tmp_path_factory.mktemp("work"), data)
     return feed(0)
 
@@ -68,13 +69,11 @@ def student_of(params):
 def test_stages_of_the_configurations_cover_their_networks(variant):
     config = configuration.get_config(variant)
     shapes = pretrained.parameter_shapes(models.build(config.name, **config.model))
-    for row in config.stages:
-        stage = stages.Stage(**row)
+    for stage in stages.of_config(config):
         factors = jax.tree.leaves(stages.factors(shapes, stage.trains))
         assert 0 < sum(factors) <= len(factors)
         assert stage.kind in step.LOSSES
         assert stage.kind in feeds.FEEDS
-    assert len({row["name"] for row in config.stages}) == len(config.stages)
     recipe = sequences.Recipe(**config.sequences)
     assert recipe.degradation == ("bd" if variant.endswith("bd") else "bi")
 
@@ -83,7 +82,7 @@ def test_unknown_variants_and_kinds_are_refused(config):
     with pytest.raises(ValueError, match="small-bd"):
         configuration.get_config("small-jpeg")
     with pytest.raises(ValueError, match=r"confidence \(='guess'\) must be one of feature interval"):
-        stages.Stage(**{**config.stages[1], "confidence": "guess"})
+        stages.Stage("gates", **{**config.stages.gates, "confidence": "guess"})
 
 
 def test_the_tables_name_every_confidence_and_kind():
@@ -101,8 +100,8 @@ def test_whole_curriculum(config, model, data, tmp_path, monkeypatch):
 
     monkeypatch.setitem(feeds.FEEDS, "gates", recording)
     _, params = curriculum.train(config, tmp_path, str(data), is_shown=False)
-    for row in config.stages:
-        lines = [json.loads(line) for line in (tmp_path / f"{row['name']}.jsonl").read_text().splitlines()]
+    for name in config.stages:
+        lines = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == [1, 2, 3]
         assert {"loss", "psnr", "gain"} <= lines[0].keys()
     assert {"rec", "mask", "error", "executed", "score", "confidence"} <= lines[0].keys()
@@ -122,7 +121,7 @@ def test_whole_curriculum(config, model, data, tmp_path, monkeypatch):
 
 
 def test_the_teacher_is_basicvsr_with_charbonnier(model, params, config, batch):
-    stage = stages.Stage(**config.stages[0])
+    stage = stages.of_config(config)[0]
     loss, metrics = jax.jit(lambda p: upscaling.teacher_loss(model, stage, p, batch, None, step.Variant()))(params)
     network, own = upscaling.dense(model, params)
     assert type(network) is BasicVSR
@@ -137,7 +136,7 @@ def test_the_teacher_is_basicvsr_with_charbonnier(model, params, config, batch):
 
 
 def test_a_student_that_equals_its_teacher_and_skips_nothing_has_nothing_to_correct(model, params, config, batch):
-    stage = stages.Stage(**{**config.stages[1], "dense": 1.0})
+    stage = stages.Stage("gates", **{**config.stages.gates, "dense": 1.0})
     run = jax.jit(
         lambda p: upscaling.gates_loss(model, stage, p, {**batch, "teacher": params}, jax.random.key(0), step.Variant())
     )
@@ -219,7 +218,9 @@ def test_confidences_by_slow_loops(kind, tiling, model, params, batch, request):
 
 
 def test_the_gates_loss_is_the_sum_of_its_parts(model, params, config, batch, results):
-    stage = stages.Stage(**{**config.stages[1], "dense": 0.0, "alphas": (0.5, 0.5), "lambda_1": 0.7, "lambda_2": 0.3})
+    stage = stages.Stage(
+        "gates", **{**config.stages.gates, "dense": 0.0, "alphas": (0.5, 0.5), "lambda_1": 0.7, "lambda_2": 0.3}
+    )
     compute = lambda p: upscaling.gates_loss(model, stage, p, batch, jax.random.key(2), step.Variant())  # noqa: E731
     (loss, found), gradient = jax.jit(jax.value_and_grad(compute, has_aux=True))(student_of(params))
     np.testing.assert_allclose(loss, found["rec"] + 0.7 * found["mask"] + 0.3 * found["error"], rtol=1e-6)
@@ -245,7 +246,7 @@ def test_the_first_frame_of_each_direction_is_not_compared():
 
 
 def test_thresholds_are_drawn_from_their_range(config):
-    stage = stages.Stage(**{**config.stages[1], "alphas": (0.4, 0.6), "dense": 0.25})
+    stage = stages.Stage("gates", **{**config.stages.gates, "alphas": (0.4, 0.6), "dense": 0.25})
     drawn = np.array(
         jax.vmap(lambda key: upscaling.draw_threshold(stage, key))(jax.random.split(jax.random.key(0), 400))
     )
@@ -261,7 +262,7 @@ def test_the_published_stages_can_be_traced(number):
     """Their networks bring SpyNet along, and sequences come without motion."""
     config = configuration.get_config("published")
     model = models.build(config.name, **config.model)
-    stage = stages.Stage(**{**config.stages[number], "batch": 1, "num_frame": 2, "size": 48})
+    stage = dataclasses.replace(stages.of_config(config)[number], batch=1, num_frame=2, size=48)
     params = pretrained.parameter_shapes(model)
     array = jax.ShapeDtypeStruct
     side = stage.size

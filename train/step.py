@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import struct
 from jax import lax
@@ -26,7 +25,6 @@ from jaxdyn.models import cain, cain_sd
 from jaxdyn.models.carn import CARNM
 from jaxdyn.models.pwcnet import PWCNet
 from jaxdyn.ops import resample
-from jaxdyn.types import SCALES
 from train import stages, upscaling
 
 LOG_FLOOR = 1e-5
@@ -61,7 +59,10 @@ def variant_at(stage: stages.Stage, step: int, num_group: int) -> Variant:
 
 
 def optimizer_of(stage: stages.Stage, params: chex.ArrayTree) -> optax.GradientTransformation:
-    """Adam after clipping by the norm of what trains; warm-up, then half a cosine; each parameter's own factor."""
+    """Adam after clipping by the norm of what trains; warm-up, then half a cosine; each parameter's own factor.
+
+    What is frozen has no moments and takes no part in the norm.
+    """
     factors = stages.factors(params, stage.trains)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0,
@@ -70,12 +71,14 @@ def optimizer_of(stage: stages.Stage, params: chex.ArrayTree) -> optax.GradientT
         stage.num_step,
         stage.learning_rate * stage.final,
     )
-    return optax.chain(
-        _scale_each(jax.tree.map(lambda factor: float(factor > 0), factors)),
+    trained = optax.chain(
         optax.clip_by_global_norm(stage.clip),
         optax.scale_by_adam(b2=stage.beta2),
         optax.scale_by_learning_rate(schedule),
-        _scale_each(factors),
+    )
+    parts = jax.tree.map(lambda factor: "trained" if factor > 0 else "frozen", factors)
+    return optax.chain(
+        optax.partition({"trained": trained, "frozen": optax.set_to_zero()}, parts), _scale_each(factors)
     )
 
 
@@ -93,7 +96,7 @@ def make_step(model: Any, stage: stages.Stage, axis_name: str | None = None) -> 
       stage: whose step.
       axis_name: of `pmap`, over which gradients and metrics are averaged.
     """
-    compute = functools.partial(LOSSES[stage.kind], model, stage)
+    compute = functools.partial(loss_of_trained, model, stage)
 
     def step(state: State, batch: dict, key: chex.PRNGKey, variant: Variant = Variant()) -> tuple[State, dict]:  # noqa: B008
         def loss_of(params):
@@ -115,10 +118,22 @@ def make_step(model: Any, stage: stages.Stage, axis_name: str | None = None) -> 
 # What is minimised
 
 
+def loss_of_trained(model, stage, params, batch, key, variant):
+    """What the stage minimises, a function of what trains: frozen parameters are constants, and their gradients zeros
+    that take no computing."""
+    factors = stages.factors(params, stage.trains)
+    params = jax.tree.map(lambda leaf, factor: leaf if factor > 0 else lax.stop_gradient(leaf), params, factors)
+    return LOSSES[stage.kind](model, stage, params, batch, key, variant)
+
+
 def log_error(output: chex.Array, target: chex.Array) -> chex.Array:
     """0.05 log(squared error + 1e-5), mean over images: PSNR with its sign turned, flat above 50 dB. [B, ...] -> []."""
     squared = jnp.square(output - target).mean(axis=tuple(range(1, output.ndim)))
     return 0.05 * jnp.log(squared + LOG_FLOOR).mean()
+
+
+ERRORS = {"l1": losses.l1, "log": log_error}
+"""L_r of Eq. 13 by its name in a stage: (output, target) -> []. The paper's is "l1"."""
 
 
 def norm(tree: chex.ArrayTree) -> chex.Array:
@@ -135,8 +150,9 @@ def gain(output: chex.Array, before: chex.Array, target: chex.Array) -> chex.Arr
 
 
 def exits_loss(model, stage, params, batch, key, variant):
-    """Stage 1: every exit in turn, the last one always. Batch: `crops.Crops.batch`."""
+    """Stage 1, L_r alone: every exit in turn, the last one always. Batch: `crops.Crops.batch`."""
     del key
+    error = ERRORS[stage.error]
     stack, target = crops.stack_of(batch), crops.target_of(batch)
     last = model.num_group
     if variant.scale == 1:
@@ -148,20 +164,23 @@ def exits_loss(model, stage, params, batch, key, variant):
         at = functools.partial(cain_sd.compute_patches, params["cain"], upscale, stack, variant.scale)
         outputs = {level: at(functools.partial(_to_exit, params["cain"]["body"], level)) for level in variant.exits}
         before = (stack[..., :3] + stack[..., 3:6]) / 2
-    loss = sum(
-        log_error(image, target) * (1.0 if level == last else stage.exit_weight) for level, image in outputs.items()
-    )
+    loss = sum(error(image, target) * (1.0 if level == last else stage.exit_weight) for level, image in outputs.items())
     return loss, {"gain": gain(outputs[last], before, target)}
 
 
 def depth_loss(model, stage, params, batch, key, variant):
-    """Stage 2: DepthNet and the interpolation network at the full scale, Eq. 13 with Eq. 14. Batch: whole frames."""
+    """Stage 2: DepthNet and the interpolation network at the full scale, Eq. 13 with Eq. 14. Batch: whole frames.
+
+    `Differs:` the paper counts CARN-M among what trains here; at the full scale it is the identity, and gets no
+    gradient.
+    """
     del variant
     return _routed_loss(model.clone(fixed_scale=0), stage, params, batch, key)
 
 
 def scale_loss(model, stage, params, batch, key, variant):
-    """Stage 3: ScaleNet and the interpolation network; DepthNet decides, frozen by the table. Batch: whole frames."""
+    """Stage 3: ScaleNet, the interpolation network and CARN-M; DepthNet decides, frozen by the table. Batch: whole
+    frames."""
     del variant
     return _routed_loss(model, stage, params, batch, key)
 
@@ -196,22 +215,29 @@ def _entropy(logits: chex.Array) -> chex.Array:
 
 
 def resource(model, stage, scale_mask, depth_mask, grid) -> tuple[chex.Array, chex.Array]:
-    """Eq. 12 with Eq. 14: R = sum_p |p| / (H W) [lambda_s sum_i m_i C(i, d) + lambda_d sum_j m_j C(s, j)], and R's
-    plain cost in FLOPs a pixel.
+    """What Eq. 13 adds to the error, R with Eq. 14, and the plain R of Eq. 11 and 12 in FLOPs a pixel of the frame.
 
-    C is the cost of a pixel at a scale, to an exit (`flops.exit_costs`); d and s, what the other finder chose, are
-    constants here.
+        R = 1 / (H W) sum_p |p| R_p
+        R_p = lambda_s sum_i m_i C(i, d) + lambda_d sum_j m_j C(s, j)     (Eq. 14)
+        R_p = sum_i sum_j m_i m_j C(i, j)                                 (Eq. 11)
+
+    |p| C is the count of `flops.patch_costs`; d and s, what the other finder chose, are constants here. Both weights
+    stand in Eq. 14, so the lambda of Eq. 13 is 1.
+
+    Args:
+      model, stage: lambda_s and lambda_d are the stage's.
+      scale_mask, depth_mask: [B, n_h, n_w, 3] and [B, n_h, n_w, K_d], one-hot.
+      grid: of the frame.
+
+    Returns:
+      Two scalars, means over frames; the second carries no gradient.
     """
-    table = np.asarray(flops.exit_costs(model, model.patch))  # [3, G]
-    if model.has_exit0:
-        table = np.concatenate([np.zeros((len(SCALES), 1)), table], axis=1)
-    table = jnp.asarray(table, jnp.float32)
+    table = flops.patch_costs(model, grid.height, grid.width)[:, 0 if model.has_exit0 else 1 :]  # [3, K_d]
+    table = jnp.asarray(table / (grid.height * grid.width), jnp.float32)
     fixed_scale, fixed_depth = lax.stop_gradient(scale_mask), lax.stop_gradient(depth_mask)
-    by_scale = jnp.einsum("bpqs,sd,bpqd->bpq", scale_mask, table, fixed_depth)
-    by_depth = jnp.einsum("bpqs,sd,bpqd->bpq", fixed_scale, table, depth_mask)
-    area = grid.patch[0] * grid.patch[1] / (grid.height * grid.width)
-    total = lambda cost: area * cost.sum(axis=(1, 2)).mean()  # noqa: E731
-    return stage.lambda_s * total(by_scale) + stage.lambda_d * total(by_depth), lax.stop_gradient(total(by_scale))
+    of_frame = lambda scale, depth: jnp.einsum("bpqs,sd,bpqd->b", scale, table, depth).mean()  # noqa: E731
+    cost = stage.lambda_s * of_frame(scale_mask, fixed_depth) + stage.lambda_d * of_frame(fixed_scale, depth_mask)
+    return cost, of_frame(fixed_scale, fixed_depth)
 
 
 def flow_loss(model, stage, params, batch, key, variant):
@@ -237,13 +263,16 @@ LEVEL_WEIGHTS = {"flow2": 1.0, "flow3": 0.5, "flow4": 0.25, "flow5": 0.15, "flow
 
 
 def upscale_loss(model, stage, params, batch, key, variant):
-    """CARN-M on MATLAB's bicubic: L1 to the large picture (Ahn et al. 2018). Batch: target [B, P, P, 3] in [0, 1]."""
+    """CARN-M on MATLAB's bicubic: L1 to the large picture (Ahn et al. 2018). Batch: target [B, P, P, 3] in [0, 1], of
+    which the largest part counts that a multiple of the scale measures."""
     del stage, key
-    scale = max(2, variant.scale)
-    small = jnp.clip(resample.imresize(batch["target"], 1 / scale), 0, 1)
+    scale = variant.scale
+    side = batch["target"].shape[1] // scale * scale
+    target = batch["target"][:, :side, :side]
+    small = jnp.clip(resample.imresize(target, 1 / scale), 0, 1)
     network, own = _part(model, params, "carn_m", CARNM)
     large = network.apply({"params": own}, small, scale)[0]
-    return losses.l1(large, batch["target"]), {}
+    return losses.l1(large, target), {}
 
 
 LOSSES = {
@@ -258,13 +287,13 @@ LOSSES = {
 
 
 def _routed_loss(model, stage, params, batch, key):
-    """Eq. 13: L1 is the papers' L_r; here the logarithmic error of stage 1."""
+    """Eq. 13: L_r and R, of whole frames."""
     motion = None if model.motion == "difference" or "flow01" not in batch else (batch["flow01"], batch["flow10"])
     frames = [jnp.asarray(batch[name], jnp.float32) / 255 for name in ("frame0", "frame1", "target")]
     output, aux = model.apply({"params": params}, *frames[:2], motion, execution="masked", rngs={"route": key})
     grid = model.grid(*frames[0].shape[1:3])
     cost, per_pixel = resource(model, stage, aux["scale_mask"], aux["depth_mask"], grid)
-    error = log_error(output, frames[2])
+    error = ERRORS[stage.error](output, frames[2])
     return error + cost, {
         "error": error,
         "cost": cost,

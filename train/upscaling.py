@@ -18,13 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxdyn import losses
+from jaxdyn import losses, routing
 from jaxdyn.data import sequences
 from jaxdyn.models import basicvsr, skipvsr
 from jaxdyn.models.basicvsr import BasicVSR
 from jaxdyn.models.skipvsr import SkipVSR
 from jaxdyn.models.spynet import SpyNet
 from jaxdyn.ops import patches, resample
+from jaxdyn.types import BlockRoute
 from train import stages
 
 FLOOR = 1e-5
@@ -49,7 +50,8 @@ def gates_loss(model, stage, params, batch, key, variant):
 
     L_rec is Charbonnier (Eq. 12), L_mask the squared difference of predicted and true confidence (Eq. 8), L_error that
     of the attention maps of student and teacher (Eq. 11). All are means. The threshold is drawn anew for each step, so
-    that one network serves all. Batch: `sequences.Sequences.batch`, and "teacher", the parameters of the teacher.
+    that one network serves all; with a `policy` of Table 4, a fixed half of the blocks runs whatever the scores are.
+    Batch: `sequences.Sequences.batch`, and "teacher", the parameters of the teacher.
     """
     if variant.keep is not None and stage.confidence.startswith("psnr"):
         raise ValueError(
@@ -62,7 +64,8 @@ def gates_loss(model, stage, params, batch, key, variant):
     teacher = lax.stop_gradient(run({"params": batch["teacher"]}, clip, 0.0))
     features = teacher[1]["features"]
     threshold = draw_threshold(stage, key)
-    large, aux = run({"params": params}, clip, threshold, teacher=features)
+    route = None if stage.policy == "gates" else policy_route(model, stage.policy, clip)
+    large, aux = run({"params": params}, clip, threshold, route, teacher=features)
     clip, target = kept(clip, variant.keep), kept(target, variant.keep)
 
     confidence = lax.stop_gradient(
@@ -191,6 +194,13 @@ def draw_threshold(stage: stages.Stage, key: chex.PRNGKey) -> chex.Array:
     choice_key, value_key = jax.random.split(key)
     value = jax.random.uniform(value_key, (), minval=stage.alphas[0], maxval=stage.alphas[1])
     return jnp.where(jax.random.uniform(choice_key) < stage.dense, 0.0, value)
+
+
+def policy_route(model: SkipVSR, policy: str, clip: chex.Array) -> BlockRoute:
+    """The half of the blocks that a policy of Table 4 runs, everywhere in a clip [B, T, H, W, 3]."""
+    runs = routing.skip_policy(policy, model.num_block)[:, None, None]  # [M, 1, 1]
+    shape = (clip.shape[0], 2, clip.shape[1], model.num_block, *model.grid(*clip.shape[2:4]).shape)
+    return BlockRoute(jnp.broadcast_to(runs, shape))
 
 
 def compared(values: chex.Array) -> chex.Array:

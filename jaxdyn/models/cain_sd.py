@@ -16,6 +16,7 @@ Beyond the paper, all off by default and marked `Differs:`, are options that the
 - `has_exit0`: a patch may take no residual group at all; its output is the mean of its two (aligned) frames.
 - `motion`: "pwcnet" is the paper's; "dis" takes motion that the host computed (`jaxdyn.motion.dis`); "difference" lets
   ScaleNet see the difference of the frames in place of motion, the paper's cheap alternative.
+- `sees`: other inputs of the finders, those of Section 4.5.
 
 Axes: B, H, W frames; h, w the router's images; n_h, n_w grid of patches, N = B n_h n_w; P_h, P_w sides of a patch.
 """
@@ -41,6 +42,9 @@ from jaxdyn.types import SCALES, Route
 Execution = Literal["masked", "packed"]
 Motion = tuple[chex.Array, chex.Array]
 
+MAPS = ("motion", "difference", "frames")
+"""What a finder may see: F_mag (Eq. 2), the difference of the router's images, and both images."""
+
 
 class CainSD(nn.Module):
     """The dynamic network: `(frame0, frame1, motion=None, route=None, execution=...) -> (frame, aux)`.
@@ -51,6 +55,8 @@ class CainSD(nn.Module):
       router_edge: short side of the images that the router sees, in pixels; they are never enlarged.
       motion: "pwcnet", "difference" or "dis", where the motion comes from.
       is_aligned, has_exit0: the options above.
+      sees: what ScaleNet and DepthNet see, each a sum of "motion" (F_mag), "difference" and "frames", such as
+        "motion+difference"; the paper's choice by default.
       fixed_scale: index into `SCALES` that every patch gets (CAIN-D has no ScaleNet), or None: ScaleNet decides.
       fixed_depth: exit that every patch takes (CAIN-S has no DepthNet), or None: DepthNet decides.
       cost_bias: how much the finders' logits are lowered for each choice, times its cost: a share of the pixels
@@ -68,6 +74,7 @@ class CainSD(nn.Module):
     motion: Literal["pwcnet", "difference", "dis"] = "pwcnet"
     is_aligned: bool = False
     has_exit0: bool = False
+    sees: tuple[str, str] = ("motion", "difference")
     fixed_scale: int | None = None
     fixed_depth: int | None = None
     cost_bias: float = 0.0
@@ -80,6 +87,11 @@ class CainSD(nn.Module):
         if self.is_aligned and self.motion == "difference":
             raise ValueError(
                 "is_aligned=True needs motion to align by; motion='difference' has none, choose 'pwcnet' or 'dis'"
+            )
+        if len(self.sees) != 2 or not {part for maps in self.sees for part in maps.split("+")} <= set(MAPS):
+            raise ValueError(
+                f"sees (={self.sees!r}) must say what ScaleNet and DepthNet see, each a sum of {', '.join(MAPS)}, as "
+                "in ('motion+difference', 'difference')"
             )
         self.cain = cain.CAIN(
             self.num_feat,
@@ -190,14 +202,16 @@ class CainSD(nn.Module):
 
     def find(self, small0: chex.Array, small1: chex.Array, motion: Motion | None, grid: patches.Grid) -> dict:
         """The finders' scores of each choice (Eq. 2 and 3): ScaleNet sees F_mag, DepthNet the difference of the
-        images."""
+        images, unless `sees` says otherwise."""
         difference = small0 - small1
         if motion is None:
             size, moved = None, jnp.abs(difference).mean(-1, keepdims=True)
         else:
             size = moved = magnitude(*(resize_flow(flow, small0.shape[1:3]) for flow in motion))  # [B, h, w, 1]
-        scale_logits = None if self.fixed_scale is not None else self.scale_net(moved, grid)[0]
-        depth_logits = None if self.fixed_depth is not None else self.depth_net(difference, grid)[0]
+        maps = {"motion": moved, "difference": difference, "frames": jnp.concatenate([small0, small1], axis=-1)}
+        seen = [jnp.concatenate([maps[part] for part in parts.split("+")], axis=-1) for parts in self.sees]
+        scale_logits = None if self.fixed_scale is not None else self.scale_net(seen[0], grid)[0]
+        depth_logits = None if self.fixed_depth is not None else self.depth_net(seen[1], grid)[0]
         return {"scale_logits": scale_logits, "depth_logits": depth_logits, "magnitude": size}
 
     def decide(self, found: dict, route: Route | None, shape: tuple[int, int, int]) -> dict:
