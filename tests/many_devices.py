@@ -2,7 +2,8 @@
 
     python tests/many_devices.py FOLDER PLAN...
 
-writes FOLDER/PLAN-PROCESS.npz. Devices are counted by XLA_FLAGS; several processes find each other by the variables of
+writes FOLDER/PLAN-PROCESS.npz; names are "STAGE loss" and "STAGE PARAMETER". Devices are counted by XLA_FLAGS; several
+processes find each other by the variables of
 `train.parallel.initialize`. The plain functions here are for tests to import.
 """
 
@@ -16,11 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdyn import models
-from train import feeds, parallel, stages, step
+from jaxdyn import models, pretrained
+from jaxdyn.models.spynet import SpyNet
+from train import parallel, stages, step
 
 NUM_STEP = 10
-FIELDS = {"num_feat": 4, "num_block": 2, "num_hr": 4, "motion": "dis", "tile": 8, "stride": 8, "interval": 1}
+SPYNET = SpyNet(num_level=1, widths=(4, 4, 4, 4))
+FLOW = stages.Stage("flow", "spynet", (("", 1.0),), num_step=NUM_STEP, learning_rate=1e-3, batch=8, size=16, clip=1e9)
+FIELDS = {"num_feat": 4, "num_block": 1, "num_hr": 4, "motion": "dis", "tile": 8, "stride": 8, "interval": 1}
 TEACHER = stages.Stage(
     "teacher",
     "teacher",
@@ -32,6 +36,13 @@ TEACHER = stages.Stage(
     num_frame=2,
 )
 TOY = stages.Stage("toy", "exits", (("", 1.0),), num_step=NUM_STEP, learning_rate=0.1, batch=8, clip=1e9)
+
+
+def pairs(number: int, batch: int = FLOW.batch) -> dict[str, np.ndarray]:
+    """What a network for motion is fed, at random."""
+    generator = np.random.default_rng(number)
+    channels = {"frame0": 3, "frame1": 3, "flow01": 2}
+    return {k: generator.random((batch, FLOW.size, FLOW.size, c), np.float32) for k, c in channels.items()}
 
 
 def sequences(number: int, batch: int = TEACHER.batch) -> dict[str, np.ndarray]:
@@ -74,10 +85,17 @@ def first_gradient(state: step.State) -> dict[str, np.ndarray]:
     return {stages.path_of(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(moments.mu)}
 
 
-def run(plan: parallel.Plan, model, stage: stages.Stage, params, feed) -> dict[str, np.ndarray]:
+def some_params(model) -> dict:
+    """Parameters at random, without compiling what makes fresh ones."""
+    generator = np.random.default_rng(0)
+    draw = lambda leaf: generator.normal(0, 0.1, leaf.shape).astype(leaf.dtype)  # noqa: E731
+    return jax.tree.map(draw, pretrained.parameter_shapes(model))
+
+
+def run(plan: parallel.Plan, model, stage: stages.Stage, params, feed, **options) -> dict[str, np.ndarray]:
     """Losses and drawn numbers of all steps, gradients of the first."""
     state = plan.put_state(step.start(stage, params))
-    one, key = plan.compile(functools.partial(step.make_step, model, stage)), jax.random.key(0)
+    one, key = plan.compile(functools.partial(step.make_step, model, stage, **options)), jax.random.key(0)
     found = []
     for number in range(NUM_STEP):
         batch = plan.put_batch(plan.part_of(feed(number)))
@@ -91,19 +109,21 @@ def run(plan: parallel.Plan, model, stage: stages.Stage, params, feed) -> dict[s
 
 
 def main(folder: Path, kinds: list[str]) -> None:
-    """All plans on the small network, then on the toy in float64."""
+    """BasicVSR in one process, SpyNet in several, where collectives are slow; then the toy in float64."""
     parallel.initialize()
     step.LOSSES["exits"] = step.LOSSES["finders"] = toy_loss
     plans = {kind: parallel.plan_of(kind) for kind in kinds}
-    model = models.build("skipvsr", **FIELDS)
-    params = feeds.initial(model, 0)
-    results = {kind: {} for kind in kinds}
+    is_alone = jax.process_count() == 1
+    model, stage, feed = (models.build("skipvsr", **FIELDS), TEACHER, sequences) if is_alone else (SPYNET, FLOW, pairs)
+    params = some_params(model)
+    results = {}
     for kind, plan in plans.items():
-        results[kind] |= {f"teacher {k}": v for k, v in run(plan, model, TEACHER, params, sequences).items()}
+        found = run(plan, model, stage, params, feed) if is_alone or kind == "pmap" else {}
+        results[kind] = {f"{stage.name} {name}": value for name, value in found.items()}
     jax.config.update("jax_enable_x64", True)
     each = stages.Stage(**{**vars(TOY), "kind": "finders"})  # whose elements draw for themselves
     for kind, plan in plans.items():
-        for name, stage in (("toy", TOY), ("drawn", each)):
+        for name, stage in (("toy", TOY), ("drawn", each))[: 2 if is_alone else 1]:
             results[kind] |= {f"{name} {k}": v for k, v in run(plan, None, stage, toy_params(), points).items()}
         np.savez(folder / f"{kind}-{jax.process_index()}.npz", **results[kind])
 
