@@ -1,5 +1,7 @@
 """Times dense, masked and packed execution against each other: `python -m eval.bench interpolate`, or `upscale`.
 
+`python -m eval.bench train` times a training step, whose layers and frames are loops, against the same written out.
+
 Everything is timed in one run, interleaved, and medians are compared, because machines are noisy. The dense network is
 the static one of the same widths on the whole frame, jitted by itself. A Route at a share of its FLOPs is made by hand
 (`route_at_share`); motion, finders, CARN-M and merging run all the same and count.
@@ -9,29 +11,34 @@ the static one of the same widths on the whole frame, jitted by itself. A Route 
 is the part of the saved work that becomes saved time: 1 is all of it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
+from jax import lax
 
 from jaxdyn import flops, models
 from jaxdyn.models.cain_sd import CainSD
 from jaxdyn.models.skipvsr import SkipVSR
+from jaxdyn.ops import conv
 from jaxdyn.types import BlockRoute, Cost, Route, Stage
+from train import feeds, stages, step
 
 LADDER = ((2, 1), (2, 3), (2, 5), (1, 1), (1, 3), (1, 5), (0, 1), (0, 2), (0, 3), (0, 4), (0, 5))
 """(scale, depth), from the cheapest to the dearest: what patches of rising difficulty get."""
 
-SIZES = {"interpolate": "1280x720", "upscale": "320x180"}
+SIZES = {"interpolate": "1280x720", "upscale": "320x180", "train": "64x64"}
 SHARES = {"interpolate": (0.75, 0.5, 0.3), "upscale": (0.78, 0.63, 0.43)}
 """What the papers measure at: sizes of the input, shares of the dense FLOPs."""
 
@@ -48,7 +55,8 @@ _ROUTES = flags.DEFINE_list(
     "routes", ["mixed", "depth"], "interpolate: how Routes reach a share, 'mixed' scales and depths, or 'depth' alone."
 )
 _CHUNKS = flags.DEFINE_list("chunks", None, "interpolate: patches side by side at scale 1, 1/2, 1/4.")
-_FRAMES = flags.DEFINE_integer("frames", 10, "upscale: frames of the clip.")
+_FRAMES = flags.DEFINE_integer("frames", None, "upscale, train: frames of the clip; default 10, or 5 for train.")
+_BATCH = flags.DEFINE_integer("batch", 1, "train: clips of a step.")
 _TILINGS = flags.DEFINE_list("tilings", ["frame", "patches"], "upscale: tiles of the whole frame, or patches.")
 _PARALLEL = flags.DEFINE_integer("parallel", None, "upscale: tiles side by side.")
 _TILE = flags.DEFINE_integer("tile", None, "upscale: side of a tile, in pixels.")
@@ -56,6 +64,7 @@ _TILE = flags.DEFINE_integer("tile", None, "upscale: side of a tile, in pixels."
 FIELDS = {
     "interpolate": {"num_feat": _FEATURES, "num_block": _BLOCKS},
     "upscale": {"num_feat": _FEATURES, "num_block": _BLOCKS, "parallel": _PARALLEL, "tile": _TILE},
+    "train": {"num_feat": _FEATURES, "num_block": _BLOCKS},
 }
 
 
@@ -244,6 +253,91 @@ def upscale(
     return _rows(plans, dense_cost, rounds, per=time)
 
 
+@dataclasses.dataclass(frozen=True)
+class StepRow:
+    """One form of a training step. Times in seconds, medians; `ratio` to the fastest form that is written out."""
+
+    name: str
+    seconds: float
+    ratio: float
+    compile_seconds: float
+
+
+def train(width: int, height: int, time: int, batch: int, rounds: int, **overrides) -> list[StepRow]:
+    """A step of BasicVSR's training, SpyNet included, as it is against the same without loops; random data.
+
+    Without loops every block of every frame has its own code. It is timed with the gradient of `ops.conv`, and with
+    XLA's own, which is slow in loops alone.
+
+    Args:
+      width, height: of the small frames, in pixels.
+      time: frames of a clip.
+      batch: clips of a step.
+      rounds: interleaved repetitions.
+      **overrides: fields of `BasicVSR`; 10 blocks unless given.
+    """
+    model = models.build("basicvsr", **{"num_block": 10, **overrides})
+    stage = stages.Stage("teacher", "teacher", (("", 1.0),), num_step=100, learning_rate=1e-4, batch=batch)
+    random = np.random.RandomState(0)
+    codes = lambda scale: random.randint(0, 256, (batch, time, scale * height, scale * width, 3), np.uint8)  # noqa: E731
+    colours = {"gain": np.ones((batch, 1, 1, 1, 3), np.float32), "shift": np.zeros((batch, 1, 1, 1, 3), np.float32)}
+    given = {"clip": codes(1), "target": codes(4), **colours}
+    start, key = step.start(stage, feeds.initial(model, 0)), jax.random.key(0)
+
+    def form(*contexts: Callable) -> Callable:
+        with contextlib.ExitStack() as stack:
+            for context in contexts:
+                stack.enter_context(context())
+            compiled = jax.jit(step.make_step(model, stage)).lower(start, given, key).compile()
+        return lambda: compiled(start, given, key)
+
+    own_gradient = lambda: mock.patch.object(conv, "_convolve", conv._plain)  # noqa: E731
+    forms = {
+        "loops": (),
+        "written out": (written_out,),
+        "written out, XLA's gradient": (written_out, own_gradient),
+    }
+    seconds, first = time_interleaved(
+        [_when_called(functools.partial(form, *parts)) for parts in forms.values()], rounds
+    )
+    best = min(seconds[1:])
+    return [
+        StepRow(name, spent, spent / best, begun - spent)
+        for name, spent, begun in zip(forms, seconds, first, strict=True)
+    ]
+
+
+@contextlib.contextmanager
+def written_out() -> Iterator[None]:
+    """Within it, `lax.scan` and `lax.map` are traced turn by turn, so that no loop is left."""
+
+    def scan(turn, state, given, length=None, reverse=False):
+        number = jax.tree.leaves(given)[0].shape[0] if length is None else length
+        order, outputs = range(number), [None] * number
+        for index in reversed(order) if reverse else order:
+            state, outputs[index] = turn(state, jax.tree.map(lambda leaf, index=index: leaf[index], given))
+        return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
+
+    def each(function, given):
+        return scan(lambda state, one: (state, function(one)), None, given)[1]
+
+    with mock.patch.multiple(lax, scan=scan, map=each):
+        yield
+
+
+def _when_called(make: Callable[[], Callable]) -> Callable:
+    """A function that is made when it is first called, so that making it is timed as compilation."""
+    made = functools.cache(make)
+    return lambda: made()()
+
+
+def step_table(rows: Sequence[StepRow]) -> str:
+    """The rows as Markdown."""
+    lines = ["| form | s a step | of the faster without loops | compile s |", "|---|---|---|---|"]
+    lines += [f"| {row.name} | {row.seconds:.3f} | {row.ratio:.2f} | {row.compile_seconds:.1f} |" for row in rows]
+    return "\n".join(lines)
+
+
 def _times(stage: Stage, times: float) -> Stage:
     return dataclasses.replace(stage, times=stage.times * times)
 
@@ -286,29 +380,31 @@ def table(rows: Sequence[Row]) -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Print the table of what is named on the command line."""
-    if argv[1:] not in (["interpolate"], ["upscale"]):
-        raise app.UsageError(f"name what to time: `python -m eval.bench interpolate` or `upscale`, got {argv[1:]}")
+    if len(argv) != 2 or argv[1] not in SIZES:
+        raise app.UsageError(f"name what to time: `python -m eval.bench` {' | '.join(SIZES)}, got {argv[1:]}")
     job = argv[1]
     width, height = map(int, (_SIZE.value or SIZES[job]).split("x"))
-    shares = [float(s) for s in _SHARES.value or SHARES[job]]
+    shares = [float(s) for s in _SHARES.value or SHARES.get(job, ())]
     overrides = {name: flag.value for name, flag in FIELDS[job].items() if flag.value is not None}
     if job == "interpolate":
         if _CHUNKS.value:
             overrides["chunks"] = tuple(map(int, _CHUNKS.value))
         rows = interpolate(width, height, shares, _ROUTES.value, _ROUNDS.value, _MASKED.value, **overrides)
         what = f"{width}x{height}, chunks {overrides.get('chunks', CainSD.chunks)}"
+    elif job == "upscale":
+        time, tilings = _FRAMES.value or 10, _TILINGS.value
+        rows = upscale(width, height, time, shares, tilings, _ROUNDS.value, _MASKED.value, **overrides)
+        what = f"{time} frames of {width}x{height}, {overrides.get('parallel', SkipVSR.parallel)} tiles together"
     else:
-        tilings = _TILINGS.value
-        rows = upscale(width, height, _FRAMES.value, shares, tilings, _ROUNDS.value, _MASKED.value, **overrides)
-        what = (
-            f"{_FRAMES.value} frames of {width}x{height}, {overrides.get('parallel', SkipVSR.parallel)} tiles together"
-        )
+        time = _FRAMES.value or 5
+        rows = train(width, height, time, _BATCH.value, _ROUNDS.value, **overrides)
+        what = f"a step on {_BATCH.value} x {time} frames of {width}x{height}"
     device = jax.devices()[0]
     print(
         f"{what}, {device.device_kind} on {platform.machine()}, JAX {metadata.version('jax')}, "
         f"medians of {_ROUNDS.value} interleaved rounds"
     )
-    print(table(rows))
+    print(step_table(rows) if job == "train" else table(rows))
     if _JSON.value:
         with open(_JSON.value, "w") as file:
             json.dump([dataclasses.asdict(row) for row in rows], file, indent=1)

@@ -3,8 +3,11 @@
 Speed itself is never tested.
 """
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 from eval import bench
 from jaxdyn import flops, models
@@ -51,3 +54,26 @@ def test_rows_of_upscaling_follow_from_their_times():
     assert packed.share == pytest.approx(packed.gflops / dense.gflops)
     assert packed.gflops_per_second == pytest.approx(packed.gflops / packed.seconds)
     assert len(bench.table(rows).splitlines()) == 4
+
+
+def test_loops_written_out_give_the_same_and_leave_none():
+    def both(x, rows):
+        total, passed = lax.scan(lambda a, row: (a * 0.5 + row["x"], a), x, {"x": rows}, reverse=True)
+        return total, passed, lax.map(jnp.sin, rows), lax.scan(lambda a, _: (a + 1, None), x, None, length=2)[0]
+
+    arguments = jnp.ones(2), jnp.arange(6.0).reshape(3, 2)
+    expected, loops = both(*arguments), str(jax.make_jaxpr(both)(*arguments))
+    with bench.written_out():
+        found, written = both(*arguments), str(jax.make_jaxpr(lambda *a: both(*a))(*arguments))
+    jax.tree.map(np.testing.assert_allclose, found, expected)
+    assert "scan[" in loops
+    assert "scan[" not in written
+
+
+def test_rows_of_a_step_are_compared_with_the_faster_form_without_loops(monkeypatch):
+    monkeypatch.setattr(bench, "time_interleaved", lambda calls, rounds: ([3.0, 4.0, 2.0], [5.0, 9.0, 7.0]))
+    monkeypatch.setattr(bench.feeds, "initial", lambda model, seed: {"w": jnp.zeros(1)})
+    rows = bench.train(8, 8, 2, 1, rounds=1, num_feat=4, num_block=1, num_hr=4)
+    assert [row.ratio for row in rows] == [1.5, 2, 1]
+    assert [row.compile_seconds for row in rows] == [2, 5, 5]
+    assert len(bench.step_table(rows).splitlines()) == 5

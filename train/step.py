@@ -1,16 +1,19 @@
-"""One training step on the device, pure: `(state, batch, key) -> (state, metrics)`, ready for `pmap`.
+"""One training step on the device, pure: `(state, batch, key) -> (state, metrics)`, ready for every plan.
 
 What a step computes follows from the stage's kind and stands in `LOSSES`, one function each (those of the upscaling
 networks come from `train.upscaling`):
 
     (model, stage, params, batch, key, variant) -> (loss, metrics)
 
+Losses and metrics are means in which every element of a batch weighs the same (logarithms are taken of each image, then
+averaged), so that the mean over parts of equal size is that of the whole batch.
+
 Axes: B frames or crops, P side of a crop, N patches, G groups, K choices.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import chex
 import jax
@@ -25,10 +28,16 @@ from jaxdyn.models import cain, cain_sd
 from jaxdyn.models.carn import CARNM
 from jaxdyn.models.pwcnet import PWCNet
 from jaxdyn.ops import resample
-from train import stages, upscaling
+from train import parallel, stages, upscaling
 
 LOG_FLOOR = 1e-5
 """Added to a mean squared error before its logarithm: 50 dB, above which there is nothing to win."""
+
+
+Precision = Literal["float32", "bfloat16"]
+
+DRAWN = ("depth", "scale", "finders")
+"""Kinds of stages whose elements each draw random numbers; in the others a step draws once for all."""
 
 
 @struct.dataclass
@@ -88,21 +97,55 @@ def start(stage: stages.Stage, params: chex.ArrayTree) -> State:
     return State(params, mean, optimizer_of(stage, params).init(params), jnp.zeros((), jnp.int32))
 
 
-def make_step(model: Any, stage: stages.Stage, axis_name: str | None = None) -> Callable:
+def make_step(
+    model: Any,
+    stage: stages.Stage,
+    axis_name: str | None = None,
+    accumulate: int = 1,
+    precision: Precision = "float32",
+) -> Callable:
     """The step of a stage: (state, batch, key, variant) -> (state, metrics), to be jitted with `variant` static.
 
     Args:
       model: the network, such as `CainSD` or `SkipVSR`.
       stage: whose step.
       axis_name: of `pmap`, over which gradients and metrics are averaged.
+      accumulate: parts that a batch is computed in, one after the other, to need less memory. Their mean gradient is
+        the batch's, but for the random numbers of `DRAWN`, which each part draws for itself.
+      precision: what convolutions multiply in. With "bfloat16" the loss is that of parameters rounded to it, while the
+        parameters themselves, what lies between convolutions, losses and gradients stay float32.
+
+    Raises:
+      ValueError: an unknown precision, or a batch that cannot be cut into so many parts.
     """
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision (={precision!r}) must be one of {', '.join(get_args(Precision))}")
+    if accumulate < 1 or stage.batch % accumulate:
+        raise ValueError(
+            f"stage {stage.name}: batch (={stage.batch}) must be divisible by accumulate (={accumulate}, at least 1); "
+            "change one of them"
+        )
     compute = functools.partial(loss_of_trained, model, stage)
+    is_drawn = stage.kind in DRAWN
+
+    def of_part(params, batch, key, variant):
+        def loss_of(params):
+            if precision == "float32":
+                return compute(params, batch, key, variant)
+            teacher = {name: rounded(part) for name, part in batch.items() if name == "teacher"}
+            return compute(rounded(params), {**batch, **teacher}, key, variant)
+
+        (loss, metrics), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+        return gradient, loss, metrics
 
     def step(state: State, batch: dict, key: chex.PRNGKey, variant: Variant = Variant()) -> tuple[State, dict]:  # noqa: B008
-        def loss_of(params):
-            return compute(params, batch, key, variant)
-
-        (loss, metrics), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        if axis_name is not None and is_drawn:
+            key = jax.random.fold_in(key, lax.axis_index(axis_name))
+        if accumulate == 1:
+            gradient, loss, metrics = of_part(state.params, batch, key, variant)
+        else:
+            part = lambda batch, key: of_part(state.params, batch, key, variant)  # noqa: E731
+            gradient, loss, metrics = mean_of_parts(part, batch, key, accumulate, is_drawn)
         if axis_name is not None:
             gradient, loss, metrics = lax.pmean((gradient, loss, metrics), axis_name)
         update, moments = optimizer_of(stage, state.params).update(gradient, state.moments, state.params)
@@ -113,6 +156,57 @@ def make_step(model: Any, stage: stages.Stage, axis_name: str | None = None) -> 
         return State(params, mean, moments, state.step + 1), metrics
 
     return step
+
+
+def rounded(params: chex.ArrayTree) -> chex.ArrayTree:
+    """Parameters as bfloat16, in which convolutions then multiply; what is not floating stays."""
+    is_float = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)  # noqa: E731
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16) if is_float(leaf) else leaf, params)
+
+
+def mean_of_parts(
+    compute: Callable[[dict, chex.PRNGKey], chex.ArrayTree],
+    batch: dict,
+    key: chex.PRNGKey,
+    num_part: int,
+    is_drawn: bool = False,
+) -> chex.ArrayTree:
+    """The mean of what is computed of each part of a batch, one part at a time.
+
+    Args:
+      compute: (part of the batch, key) -> tree of arrays.
+      batch: arrays [B, ...]; entries of `parallel.WHOLE` go to every part.
+      key: of the step.
+      num_part: A. Part a takes elements a, A + a, 2 A + a ..., so that a batch that is spread over devices stays where
+        it is.
+      is_drawn: whether each part gets a key of its own.
+
+    Raises:
+      ValueError: B is not a multiple of A.
+    """
+
+    def cut(leaf):  # [B, ...] -> [A, B / A, ...]
+        if leaf.shape[0] % num_part:
+            raise ValueError(
+                f"a batch of {leaf.shape[0]} on a device cannot be accumulated in {num_part} equal parts; change the "
+                "stage's batch, accumulate, or the number of devices"
+            )
+        return jnp.moveaxis(jnp.reshape(leaf, (-1, num_part, *leaf.shape[1:])), 1, 0)
+
+    whole = {name: part for name, part in batch.items() if name in parallel.WHOLE}
+    parts = jax.tree.map(cut, {name: part for name, part in batch.items() if name not in whole})
+
+    def add(total, given):
+        number, part = given
+        found = compute({**part, **whole}, jax.random.fold_in(key, number) if is_drawn else key)
+        return jax.tree.map(jnp.add, total, found), None
+
+    first = jax.tree.map(lambda leaf: leaf[0], parts)
+    nothing = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(compute, {**first, **whole}, key)
+    )
+    total, _ = lax.scan(add, nothing, (jnp.arange(num_part), parts))
+    return jax.tree.map(lambda leaf: leaf / num_part, total)
 
 
 # What is minimised

@@ -64,7 +64,7 @@ def conv2d(
 
     Args:
       x: [B, H, W, C].
-      kernel: [kh, kw, C / groups, O].
+      kernel: [kh, kw, C / groups, O]; one in bfloat16 multiplies in bfloat16, whatever x is.
       bias: [O], or None.
       stride: step between output samples, in pixels.
       padding: "zero" or "reflect" add dilation (k - 1) / 2 pixels on every side (odd kernels, PyTorch's `padding=k //
@@ -74,7 +74,7 @@ def conv2d(
         times faster than XLA's own grouped form.
 
     Returns:
-      [B, ceil(H / stride), ceil(W / stride), O], for "valid" the size that is covered.
+      [B, ceil(H / stride), ceil(W / stride), O] of x's type, for "valid" the size that is covered.
 
     Raises:
       ValueError: channels that do not fit the kernel or the groups, or an unknown padding.
@@ -99,11 +99,15 @@ def conv2d(
         x = jnp.pad(x, ((0, 0), (py, py), (px, px), (0, 0)))
         py = px = 0
     pads = ((py, py), (px, px))
+    dtype = x.dtype
+    if kernel.dtype == jnp.bfloat16:
+        x = x.astype(kernel.dtype)
     if groups == 1:
         y = _convolve(x, kernel, pads, stride, dilation)
     else:
         parts = zip(jnp.split(x, groups, axis=-1), jnp.split(kernel, groups, axis=-1), strict=True)
         y = jnp.concatenate([_convolve(part, k, pads, stride, dilation) for part, k in parts], axis=-1)
+    y = y.astype(dtype)
     return y if bias is None else y + bias
 
 
