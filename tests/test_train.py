@@ -12,7 +12,7 @@ from configs import cain_sd as configuration
 from jaxdyn import models, pretrained
 from jaxdyn.models.carn import CARNM
 from jaxdyn.models.pwcnet import PWCNet
-from train import curriculum, feeds, loop, stages, step
+from train import curriculum, feeds, stages, step
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +98,6 @@ def test_whole_curriculum_and_export(config, model, clips_folder, tmp_path):
     np.testing.assert_allclose(variables["params"]["cain"]["head"]["bias"], after["cain"]["head"]["bias"], atol=1e-3)
 
 
-def toy(number: int) -> dict:
-    generator = np.random.default_rng(number)
-    return {"x": generator.normal(size=(4, 3)).astype(np.float32)}
-
-
 @pytest.fixture
 def toy_stage(monkeypatch):
     """A loss without a network: mean((x w - 1)^2)."""
@@ -115,41 +110,12 @@ def toy_stage(monkeypatch):
     return stages.Stage("toy", "exits", (("w", 1.0),), num_step=6, learning_rate=0.1, batch=4)
 
 
-def test_a_resumed_run_ends_as_an_uninterrupted_one(toy_stage, tmp_path):
-    start = {"w": jnp.zeros(3)}
-    whole = loop.run(None, toy_stage, start, toy, tmp_path / "whole", save_every=2, is_shown=False)
-
-    def breaks(number):
-        if number == 5:
-            raise KeyboardInterrupt
-        return toy(number)
-
-    with pytest.raises(KeyboardInterrupt):
-        loop.run(None, toy_stage, start, breaks, tmp_path / "broken", save_every=2, is_shown=False)
-    resumed = loop.run(None, toy_stage, start, toy, tmp_path / "broken", save_every=2, is_shown=False)
-    assert int(resumed.step) == 6
-    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
-
-
-def test_a_loss_that_is_not_finite_stops_with_step_and_stage(toy_stage, tmp_path):
-    def feed(number):
-        return {"x": np.full((4, 3), np.nan if number == 3 else 1, np.float32)}
-
-    with pytest.raises(FloatingPointError, match=r"toy: .* not finite between steps 3 and 4"):
-        loop.run(None, toy_stage, {"w": jnp.zeros(3)}, feed, tmp_path, log_every=2, is_shown=False)
-
-
-def test_a_checkpoint_of_another_configuration_is_refused(toy_stage, tmp_path):
-    loop.run(None, toy_stage, {"w": jnp.zeros(3)}, toy, tmp_path, is_shown=False)
-    with pytest.raises(ValueError, match=r"w has shape \(3,\), the configuration wants \(3, 2\)"):
-        loop.run(None, toy_stage, {"w": jnp.zeros((3, 2))}, toy, tmp_path, is_shown=False)
-
-
 def test_pmap_averages_gradients(toy_stage):
     one = step.make_step(None, toy_stage)
     many = jax.pmap(step.make_step(None, toy_stage, "d"), "d", in_axes=(None, 0, None), out_axes=None)
     state = step.start(toy_stage, {"w": jnp.ones(3)})
-    batch, key = toy(0), jax.random.key(0)
+    batch = {"x": np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)}
+    key = jax.random.key(0)
     expected, _ = one(state, batch, key)
     found, metrics = many(state, jax.tree.map(lambda x: x[None], batch), key)
     np.testing.assert_allclose(found.params["w"], expected.params["w"], rtol=1e-6)

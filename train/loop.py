@@ -1,19 +1,135 @@
-"""The host's loop: feeds steps, keeps checkpoints, tells how it goes. Everything impure about training is here."""
+"""The host's loop: feeds steps, keeps checkpoints, tells how it goes. Everything impure about training is here.
 
-import functools
-import json
-import math
-import time
+From a notebook, with material that the project draws, or with networks and data of one's own:
+
+    loop.train(config, "W")
+    loop.train(config, "W", model=network, params=params, feeds={"stage1": lambda step: {...}})
+"""
+
+import collections
+import contextlib
+import dataclasses
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import chex
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from rich import progress
+from flax import linen as nn
 
-from train import loading, parallel, stages, step
+from jaxdyn import models
+from train import checkpoints, drawn, guard, loading, parallel, pictures, signals, stages, step, watch
+from train import feeds as feeds_of_kinds
+
+LAG = 2
+"""Steps that the device is ahead when the host looks at a step's metrics, so that neither waits for the other."""
+
+Hook = Callable[[Any, chex.ArrayTree, dict], Mapping[str, np.ndarray]]
+"""(model, running mean of the parameters, batch) -> what to show in TensorBoard by name, see `board.Board.add`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a run is kept and told; a configuration has those that differ as fields of these names.
+
+    Attributes:
+      seed: of data and of the steps' random numbers.
+      log_every, save_every, picture_every: steps.
+      keep_last, keep_best: see `checkpoints.Keep`.
+      on_nonfinite: what happens when a loss, a gradient or another metric is not finite: "stop", with an error that
+        names it, or "skip", the step changes nothing.
+      max_skipped: how many steps of a stage may be skipped.
+      patience: lines of the log in a row of a gate that decides the same for everything, until a warning.
+      is_shown: whether a progress bar is drawn.
+    """
+
+    seed: int = 0
+    log_every: int = 50
+    save_every: int = 500
+    picture_every: int = 500
+    keep_last: int = 2
+    keep_best: int = 0
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    max_skipped: int = 10
+    patience: int = 20
+    is_shown: bool = True
+
+    def __post_init__(self):
+        if self.on_nonfinite not in ("stop", "skip"):
+            raise ValueError(f"on_nonfinite (={self.on_nonfinite!r}) must be 'stop' or 'skip'")
+        for name in ("log_every", "save_every", "picture_every", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} (={getattr(self, name)}) must be at least 1")
+
+    @classmethod
+    def of_config(cls, config: Any, **others) -> "Settings":
+        """Those of a configuration, and others."""
+        names = [field.name for field in dataclasses.fields(cls) if hasattr(config, field.name)]
+        return cls(**{name: getattr(config, name) for name in names} | others)
+
+
+def train(
+    config: Any,
+    workdir: str | Path,
+    data: str | Path | None = None,
+    names: Sequence[str] | None = None,
+    is_shown: bool = True,
+    *,
+    model: nn.Module | None = None,
+    params: chex.ArrayTree | None = None,
+    feeds: Mapping[str, loading.Feed] | Callable[[stages.Stage, chex.ArrayTree], loading.Feed] | None = None,
+    hooks: Sequence[Hook] | None = None,
+    plan: parallel.Plan = parallel.Plan(),  # noqa: B008
+) -> tuple[nn.Module, chex.ArrayTree]:
+    """Run a configuration's stages in order, each from the result of the one before, going on where a run stopped.
+
+    Args:
+      config: as in `configs/`.
+      workdir: for checkpoints, logs and caches.
+      data: folder of clips. None, and no feeds: clips that are drawn into workdir/drawn.
+      names: of the stages to run; the others must have been run before. None: all.
+      is_shown: whether progress bars and the summary are drawn.
+      model: the network, instead of the configuration's.
+      params: where the first stage starts; None: fresh ones.
+      feeds: by stage name, or a function (stage, parameters as it starts) -> feed; a stage that a mapping does not name
+        takes `data`.
+      hooks: called every `picture_every` steps; None: those of `pictures` for the configuration's network.
+      plan: where steps run.
+
+    Returns:
+      The network, and the running mean of its parameters after the last stage.
+    """
+    workdir = Path(workdir).absolute()
+    settings = Settings.of_config(config, is_shown=is_shown)
+    is_own = model is None
+    model = models.build(config.name, **config.model) if model is None else model
+    params = feeds_of_kinds.initial(model, settings.seed) if params is None else params
+    summaries: list[watch.Summary] = []
+    for stage in stages.of_config(config):
+        if names is not None and stage.name not in names:
+            params, _ = finished(stage, params, workdir)
+            continue
+        if callable(feeds):
+            feed = feeds(stage, params)
+        elif feeds is not None and stage.name in feeds:
+            feed = feeds[stage.name]
+        else:
+            data = drawn.clips(workdir / "drawn") if data is None else data
+            feed = feeds_of_kinds.feed_of(model, stage, params, config, workdir, data)
+        shown = hooks if hooks is not None else pictures.HOOKS[stage.kind] if is_own else ()
+        state = run(
+            *(model, stage, params, feed, workdir),
+            plan=plan,
+            hooks=shown,
+            tell=summaries.append,
+            **dataclasses.asdict(settings),
+        )
+        params = state.mean
+    if is_shown and jax.process_index() == 0:
+        watch.show(summaries)
+    return model, params
 
 
 def run(
@@ -24,116 +140,97 @@ def run(
     workdir: str | Path,
     *,
     plan: parallel.Plan = parallel.Plan(),  # noqa: B008
-    seed: int = 0,
-    log_every: int = 50,
-    save_every: int = 500,
-    is_shown: bool = True,
+    hooks: Sequence[Hook] = (),
+    tell: Callable[[watch.Summary], None] = lambda summary: None,
+    **settings,
 ) -> step.State:
-    """Train one stage to its end, going on from its last checkpoint if there is one.
+    """Train one stage to its end, going on from its last whole checkpoint if there is one.
 
     Args:
       model: the network.
       stage: a row of the curriculum.
       params: where to start, unless there is a checkpoint.
       feed: makes batches; called from a thread, some steps ahead.
+      workdir: checkpoints go to workdir/stage.name, a line of JSON for each logged step to workdir/stage.name.jsonl,
+        TensorBoard's log to workdir/tensorboard/stage.name.
       plan: where steps run.
-      workdir: checkpoints go to workdir/stage.name, a line of JSON for each logged step to workdir/stage.name.jsonl.
-      seed: of the steps' random numbers.
-      log_every, save_every: steps.
-      is_shown: whether a progress bar is drawn.
+      hooks: called every `picture_every` steps.
+      tell: is given the summary at the end.
+      **settings: fields of `Settings`.
 
     Returns:
       The last state.
 
     Raises:
-      FloatingPointError: a loss that is not finite, with step and stage.
+      FloatingPointError: a number that is not finite, with step, stage and its name.
+      signals.StoppedError: SIGTERM or SIGINT came; the step was finished and a checkpoint saved.
+      checkpoints.DiskFullError: no space is left; the checkpoint before is whole.
     """
+    settings = Settings(**settings)
     workdir = Path(workdir).absolute()
     workdir.mkdir(parents=True, exist_ok=True)
-    state = step.start(stage, params)
-    one_step = plan.compile(functools.partial(step.make_step, model, stage))
-    num_group = getattr(model, "num_group", 1)
-    with checkpoints(workdir / stage.name, save_every) as manager:
-        if manager.latest_step() is not None:
-            state = restore(manager, state)
-        first = int(state.step)
+    state, note = guard.start(step.start(stage, params)), checkpoints.Note.of(stage.name, settings.seed)
+    max_skipped = settings.max_skipped if settings.on_nonfinite == "skip" else 0
+    one_step = plan.compile(lambda axis_name: guard.guarded(step.make_step(model, stage, axis_name), max_skipped))
+    key, num_group = jax.random.key(settings.seed), getattr(model, "num_group", 1)
+    with contextlib.ExitStack() as stack:
+        keep = checkpoints.Keep(settings.keep_last, settings.keep_best)
+        store = stack.enter_context(checkpoints.Store(workdir / stage.name, keep))
+        stack.enter_context(store.full_disk_told())
+        state, note = store.restore(state, note) or (state, note)
         state = plan.put_state(state)
-        key = jax.random.key(seed)
-        began, window = time.monotonic(), []
-        with _bar(is_shown) as bar, open(workdir / f"{stage.name}.jsonl", "a", encoding="utf-8") as log:
-            task = bar.add_task(stage.name, total=stage.num_step, completed=first)
-            for number, batch in loading.batches(feed, first, stage.num_step):
+        wish = stack.enter_context(signals.caught())
+        watcher = watch.Watch(stage, workdir, note, settings.is_shown, settings.patience)
+        stack.enter_context(watcher)
+        ahead = collections.deque()  # steps that the host has not looked at
+        fed = watcher.waiting(loading.batches(feed, note.position, stage.num_step))
+        stack.enter_context(contextlib.closing(fed))
+        number_of_signal = 0
+        try:
+            for number, batch in fed:
                 variant = step.variant_at(stage, number, num_group)
                 state, metrics = one_step(state, plan.put_batch(batch), jax.random.fold_in(key, number), variant)
-                window.append(metrics)
-                done = number + 1
-                if done % log_every == 0 or done == stage.num_step:
-                    means = {name: float(np.mean([float(m[name]) for m in window])) for name in window[0]}
-                    if not all(map(math.isfinite, means.values())):
-                        raise FloatingPointError(
-                            f"{stage.name}: {means} is not finite between steps {done + 1 - len(window)} and {done}; "
-                            "lower the learning rate, or look at the data of these steps"
-                        )
-                    rate = (done - first) * stage.batch / (time.monotonic() - began)
-                    print(json.dumps({"stage": stage.name, "step": done, **means, "rate": rate}), file=log, flush=True)
-                    bar.update(task, completed=done, description=f"{stage.name} loss {means['loss']:.4f}")
-                    window = []
-                manager.save(done, args=ocp.args.StandardSave(state), force=done == stage.num_step)
-    return state
-
-
-def checkpoints(folder: Path, save_every: int = 1) -> ocp.CheckpointManager:
-    """Orbax's manager of one stage's checkpoints; the last two are kept."""
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=2, save_interval_steps=save_every, create=True, enable_async_checkpointing=False
-    )
-    return ocp.CheckpointManager(folder, options=options, item_handlers=ocp.StandardCheckpointHandler())
-
-
-def restore(manager: ocp.CheckpointManager, like: step.State) -> step.State:
-    """The last checkpoint, which must have the shapes of `like`.
-
-    Raises:
-      ValueError: a parameter of another shape, named.
-    """
-    number = manager.latest_step()
-    stored = manager.item_metadata(number)
-    found, wanted = (_shapes(tree) for tree in (getattr(stored, "tree", stored)["params"], like.params))
-    for path in sorted(found.keys() | wanted.keys()):
-        if found.get(path) != wanted.get(path):
-            raise ValueError(
-                f"checkpoint {manager.directory}: {path} has shape {found.get(path)}, the configuration wants "
-                f"{wanted.get(path)}; use another --workdir"
+                done, number_of_signal = number + 1, wish.at(number + 1)
+                is_last = done == stage.num_step or number_of_signal > 0
+                is_logged, is_saved = done % settings.log_every == 0, done % settings.save_every == 0
+                ahead.append((done, metrics))
+                while len(ahead) > (0 if is_logged or is_saved or is_last else LAG):
+                    watcher.look(*ahead.popleft(), max_skipped)
+                watcher.step(done)
+                if is_logged or is_last:
+                    watcher.line(done)
+                if done % settings.picture_every == 0:
+                    for hook in hooks:
+                        watcher.pictures(done, hook(model, state.state.mean, batch))
+                if is_saved or is_last:
+                    store.save(state, watcher.note(done), watcher.loss())
+                if number_of_signal:
+                    break
+        except guard.NotFiniteError as bad:
+            variant, bad_key = step.variant_at(stage, bad.number, num_group), jax.random.fold_in(key, bad.number)
+            before = jax.device_get(state.state.params)
+            names = guard.blame(model, stage, before, feed(bad.number), bad_key, variant)
+            raise FloatingPointError(f"{bad}; first of each kind: {names}; {guard.REMEDY}") from None
+        store.wait()
+        tell(watcher.summary(store, int(state.skipped)))
+        number_of_signal = number_of_signal or wish.at(0)
+        if number_of_signal:
+            name, where = signal.Signals(number_of_signal).name, workdir / stage.name / str(store.steps()[-1])
+            raise signals.StoppedError(
+                f"{stage.name}: {name} came, the last checkpoint is {where}; start again to go on", number_of_signal
             )
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    return manager.restore(number, args=ocp.args.StandardRestore(abstract))
-
-
-def _shapes(tree: chex.ArrayTree) -> dict[str, tuple[int, ...]]:
-    """Shape of each leaf by its path."""
-    return {stages.path_of(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return state.state
 
 
 def finished(stage: stages.Stage, params: chex.ArrayTree, workdir: Path) -> tuple[chex.ArrayTree, int]:
-    """The running mean of the parameters in a stage's last checkpoint, and its step.
+    """The running mean of the parameters in a stage's last whole checkpoint, and its step.
 
     Raises:
       ValueError: there is no checkpoint.
     """
-    folder = Path(workdir).absolute() / stage.name
-    if not folder.is_dir():
+    with checkpoints.Store(Path(workdir).absolute() / stage.name, is_read_only=True) as store:
+        restored = store.restore(guard.start(step.start(stage, params)))
+    if restored is None:
         raise ValueError(f"workdir (={workdir}) has no checkpoint of stage {stage.name}; train it first")
-    with checkpoints(folder) as manager:
-        state = restore(manager, step.start(stage, params))
-    return state.mean, int(state.step)
-
-
-def _bar(is_shown: bool) -> progress.Progress:
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    return progress.Progress(*columns, disable=not is_shown)
+    state, _ = restored
+    return state.state.mean, int(state.state.step)

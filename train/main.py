@@ -2,40 +2,66 @@
 
     python -m train.main --config configs/cain_sd.py:small --workdir W --data FOLDER
     python -m train.main --config configs/cain_sd.py:small --workdir W --export cain_sd.safetensors [--card card.json]
+    python -m train.main --config configs/cain_sd.py:small --dry_run
 
-Running the first command again goes on where it stopped.
+Running the first command again goes on where it stopped. Without --data it trains on clips that are drawn.
+
+SIGTERM and SIGINT let the step end and save a checkpoint; the exit code is then 143 or 130. It is 1 where the disk is
+full or a number is not finite, with a line that says what to do; the last checkpoint is whole in every case.
 """
 
+import logging
+import sys
 from pathlib import Path
 
 import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from train import curriculum
+from jaxdyn import errors
+from train import checkpoints, curriculum, dry_run, loop, signals
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration and variant: configs/cain_sd.py:small.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and caches.")
-_DATA = flags.DEFINE_string("data", None, "Folder of clips: videos, or folders of images.")
+_DATA = flags.DEFINE_string("data", None, "Folder of clips: videos, or folders of images. Without it some are drawn.")
 _STAGES = flags.DEFINE_list("stages", None, "Names of the stages to run; all of the configuration's by default.")
 _EXPORT = flags.DEFINE_string("export", None, "Write the trained parameters to this file, and do not train.")
 _CARD = flags.DEFINE_string("card", None, "With --export: a JSON file with data, licence, command, scores, limits.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what each stage trains and costs, and do not train.")
 
 
 def main(argv: list[str]) -> None:
-    """Train or export."""
+    """Train, export, or tell what training would cost."""
     del argv
+    if _DRY_RUN.value:
+        dry_run.show(dry_run.rows(_CONFIG.value), _DATA.value)
+        return
+    if not _WORKDIR.value:
+        raise app.UsageError("--workdir is missing: name a folder for checkpoints, logs and caches")
     workdir = Path(_WORKDIR.value).absolute()
     jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
     if _EXPORT.value:
         last = _STAGES.value[-1] if _STAGES.value else None
         curriculum.export(_CONFIG.value, workdir, _EXPORT.value, _CARD.value, last)
-    elif _DATA.value:
-        curriculum.train(_CONFIG.value, workdir, _DATA.value, _STAGES.value)
     else:
-        raise app.UsageError("nothing to do: give --data FOLDER to train, or --export FILE")
+        sys.exit(train(workdir))
+
+
+def train(workdir: Path) -> int:
+    """Train as the flags say; returns the exit code."""
+    # Orbax logs its errors with their traces, and raises them too: here they become one line.
+    logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
+    try:
+        loop.train(_CONFIG.value, workdir, _DATA.value, _STAGES.value)
+    except signals.StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.code
+    except (checkpoints.DiskFullError, FloatingPointError) as error:
+        print(errors.one_line(error), file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.mark_flags_as_required(["config"])
     app.run(main)

@@ -299,13 +299,20 @@ def finders_loss(model, stage, params, batch, key, variant):
     error = 0.05 * jnp.log(chosen.mean(axis=(1, 2)) + LOG_FLOOR).mean()
     cost, per_pixel = resource(model, stage, scale_mask, depth_mask, grid)
     entropy = sum(_entropy(found[name]) for name in ("scale_logits", "depth_logits"))
-    metrics = {"error": error, "cost": cost, "flops": per_pixel, "entropy": entropy}
+    of_choices = shares({"scale": scale_mask, "depth": depth_mask})
+    metrics = {"error": error, "cost": cost, "flops": per_pixel, "entropy": entropy, **of_choices}
     return error + cost - stage.entropy * entropy, metrics
 
 
 def _entropy(logits: chex.Array) -> chex.Array:
     """-sum_k pi_k log pi_k, mean over patches: [..., K] -> scalar."""
     return -(jax.nn.softmax(logits) * jax.nn.log_softmax(logits)).sum(-1).mean()
+
+
+def shares(masks: dict[str, chex.Array]) -> dict[str, chex.Array]:
+    """Of patches that get a choice, by the finder's name and the choice: masks [B, n_h, n_w, K]."""
+    means = {name: mask.mean(axis=(0, 1, 2)) for name, mask in masks.items()}
+    return {f"share/{name}{k}": mean[k] for name, mean in means.items() for k in range(len(mean)) if len(mean) > 1}
 
 
 def resource(model, stage, scale_mask, depth_mask, grid) -> tuple[chex.Array, chex.Array]:
@@ -388,7 +395,9 @@ def _routed_loss(model, stage, params, batch, key):
     grid = model.grid(*frames[0].shape[1:3])
     cost, per_pixel = resource(model, stage, aux["scale_mask"], aux["depth_mask"], grid)
     error = ERRORS[stage.error](output, frames[2])
+    finders = ("depth",) if stage.kind == "depth" else ("scale", "depth")  # a scale that is fixed is no choice
     return error + cost, {
+        **shares({name: aux[f"{name}_mask"] for name in finders}),
         "error": error,
         "cost": cost,
         "flops": per_pixel,

@@ -57,7 +57,9 @@ def build(
             if not found:
                 continue
             rows = [row(model, params, frames[t.first], frames[t.middle], frames[t.last], edge) for t in found]
-            np.savez(file, **{name: np.stack([r[name] for r in rows]) for name in rows[0]}, size=frames.shape[1:3])
+            partial = file.with_name(f"{path.name}.partial.npz")
+            np.savez(partial, **{name: np.stack([r[name] for r in rows]) for name in rows[0]}, size=frames.shape[1:3])
+            partial.rename(file)
             say(f"{path.name}: errors of {len(rows)} frames")
         with np.load(file) as stored:
             tables[path.name] = dict(stored)
