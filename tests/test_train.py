@@ -173,6 +173,21 @@ def test_pwcnet_learns_synthetic_motion():
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.parametrize("scale", [3, 4])
+def test_pictures_are_cut_to_what_a_scale_divides(scale, random):
+    """16 px are 5 x 3 and one that does not count: whatever stands there, the loss is the same."""
+    network = CARNM(num_feat=8, groups=2)
+    stage = stages.Stage("u", "upscale", (("", 1.0),), num_step=1, learning_rate=1.0, batch=1, size=16, scales=(scale,))
+    params = pretrained.parameter_shapes(network)
+    params = jax.tree.map(lambda leaf: random.normal(0, 0.1, leaf.shape).astype(np.float32), params)
+    compute = jax.jit(lambda target: step.upscale_loss(network, stage, params, {"target": target}, None, variant)[0])
+    variant = step.variant_at(stage, 0, 1)
+    picture = random.rand(1, 16, 16, 3).astype(np.float32)
+    loss = compute(picture)
+    picture[:, -1] = 0
+    assert (compute(picture) == loss) == (scale == 3)
+
+
 def test_carn_learns_to_enlarge(random):
     network = CARNM(num_feat=8, groups=2)
     stage = stages.Stage(

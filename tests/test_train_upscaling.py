@@ -240,6 +240,17 @@ def test_the_gates_loss_is_the_sum_of_its_parts(model, params, config, batch, re
         np.testing.assert_allclose(gradient[f"gate_{name}"]["bias"], expected, rtol=1e-4)
 
 
+def test_a_policy_runs_its_half_of_the_blocks(model, params, config, batch):
+    stage = stages.Stage("gates", **{**config.stages.gates, "policy": "deep"})
+    given = {**batch, "teacher": params}
+    run = jax.jit(lambda p: upscaling.gates_loss(model, stage, p, given, jax.random.key(0), step.Variant()))
+    _, metrics = run(params)
+    assert metrics["executed"] == 0.5
+    assert metrics["error"] > 1e-6  # the teacher runs all of them
+    route = upscaling.policy_route(model, "deep", sequences.clip_of(batch))
+    assert np.asarray(route.blocks).all(axis=(0, 1, 2, 4, 5)).tolist() == [True, True, False, False]
+
+
 def test_the_first_frame_of_each_direction_is_not_compared():
     values = jnp.arange(2 * 2 * 3).reshape(2, 2, 3)
     np.testing.assert_array_equal(upscaling.compared(values), [[[0, 1], [4, 5]], [[6, 7], [10, 11]]])
