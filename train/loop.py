@@ -9,10 +9,11 @@ From a notebook, with material that the project draws, or with networks and data
 import collections
 import contextlib
 import dataclasses
+import functools
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import chex
 import jax
@@ -22,6 +23,7 @@ from flax import linen as nn
 from jaxdyn import models
 from train import checkpoints, drawn, guard, loading, parallel, pictures, signals, stages, step, watch
 from train import feeds as feeds_of_kinds
+from train.settings import Settings
 
 LAG = 2
 """Steps that the device is ahead when the host looks at a step's metrics, so that neither waits for the other."""
@@ -30,50 +32,10 @@ Hook = Callable[[Any, chex.ArrayTree, dict], Mapping[str, np.ndarray]]
 """(model, running mean of the parameters, batch) -> what to show in TensorBoard by name, see `board.Board.add`."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How a run is kept and told; a configuration has those that differ as fields of these names.
-
-    Attributes:
-      seed: of data and of the steps' random numbers.
-      log_every, save_every, picture_every: steps.
-      keep_last, keep_best: see `checkpoints.Keep`.
-      on_nonfinite: what happens when a loss, a gradient or another metric is not finite: "stop", with an error that
-        names it, or "skip", the step changes nothing.
-      max_skipped: how many steps of a stage may be skipped.
-      patience: lines of the log in a row of a gate that decides the same for everything, until a warning.
-      is_shown: whether a progress bar is drawn.
-    """
-
-    seed: int = 0
-    log_every: int = 50
-    save_every: int = 500
-    picture_every: int = 500
-    keep_last: int = 2
-    keep_best: int = 0
-    on_nonfinite: Literal["stop", "skip"] = "stop"
-    max_skipped: int = 10
-    patience: int = 20
-    is_shown: bool = True
-
-    def __post_init__(self):
-        if self.on_nonfinite not in ("stop", "skip"):
-            raise ValueError(f"on_nonfinite (={self.on_nonfinite!r}) must be 'stop' or 'skip'")
-        for name in ("log_every", "save_every", "picture_every", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} (={getattr(self, name)}) must be at least 1")
-
-    @classmethod
-    def of_config(cls, config: Any, **others) -> "Settings":
-        """Those of a configuration, and others."""
-        names = [field.name for field in dataclasses.fields(cls) if hasattr(config, field.name)]
-        return cls(**{name: getattr(config, name) for name in names} | others)
-
-
 def train(
     config: Any,
     workdir: str | Path,
-    data: str | Path | None = None,
+    data: feeds_of_kinds.Data | None = None,
     names: Sequence[str] | None = None,
     is_shown: bool = True,
     *,
@@ -88,7 +50,8 @@ def train(
     Args:
       config: as in `configs/`.
       workdir: for checkpoints, logs and caches.
-      data: folder of clips. None, and no feeds: clips that are drawn into workdir/drawn.
+      data: folder of clips, or a data set that is read at random, such as `jaxdyn.data.datasets.open_dataset` gives.
+        None, and no feeds: clips that are drawn into workdir/drawn.
       names: of the stages to run; the others must have been run before. None: all.
       is_shown: whether progress bars and the summary are drawn.
       model: the network, instead of the configuration's.
@@ -171,7 +134,10 @@ def run(
     workdir.mkdir(parents=True, exist_ok=True)
     state, note = guard.start(step.start(stage, params)), checkpoints.Note.of(stage.name, settings.seed)
     max_skipped = settings.max_skipped if settings.on_nonfinite == "skip" else 0
-    one_step = plan.compile(lambda axis_name: guard.guarded(step.make_step(model, stage, axis_name), max_skipped))
+    make_step = functools.partial(
+        step.make_step, model, stage, accumulate=settings.accumulate, precision=settings.precision
+    )
+    one_step = plan.compile(lambda axis_name: guard.guarded(make_step(axis_name=axis_name), max_skipped))
     key, num_group = jax.random.key(settings.seed), getattr(model, "num_group", 1)
     with contextlib.ExitStack() as stack:
         keep = checkpoints.Keep(settings.keep_last, settings.keep_best)
@@ -183,7 +149,11 @@ def run(
         watcher = watch.Watch(stage, workdir, note, settings.is_shown, settings.patience)
         stack.enter_context(watcher)
         ahead = collections.deque()  # steps that the host has not looked at
-        fed = watcher.waiting(loading.batches(feed, note.position, stage.num_step))
+        fed = watcher.waiting(
+            loading.batches(
+                *(feed, note.position, stage.num_step), num_worker=settings.num_worker, process=plan.process
+            )
+        )
         stack.enter_context(contextlib.closing(fed))
         number_of_signal = 0
         try:

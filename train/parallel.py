@@ -111,6 +111,11 @@ class Plan:
         return {name: part if name in WHOLE else jax.tree.map(cut, part) for name, part in batch.items()}
 
     @property
+    def process(self) -> tuple[int, int]:
+        """(p, P): which process this is of those that share a batch, and how many they are."""
+        return (0, 1) if self.kind == "single" else (jax.process_index(), jax.process_count())
+
+    @property
     def num_local(self) -> int:
         """D."""
         return len(self.mesh.local_devices)

@@ -28,6 +28,7 @@ from jaxdyn import models
 from jaxdyn.data import crops, sequences
 from jaxdyn.types import SCALES
 from train import table
+from train.settings import Settings
 
 Kind = Literal["exits", "depth", "scale", "finders", "flow", "upscale", "teacher", "gates", "spynet"]
 Confidence = Literal["feature interval", "feature", "psnr interval", "psnr"]
@@ -149,9 +150,10 @@ def _is_line(line: Any) -> bool:
 
 # A configuration
 
-BASICS = {"name": "", "seed": 0, "log_every": 50, "save_every": 500, "order": ()}
-"""What stands at the top of a configuration, with its default: the network's name, the seed of everything that is
-drawn, steps between log lines and between checkpoints, and the names of the stages in order."""
+BASICS = {"name": "", **dataclasses.asdict(Settings()), "order": ()}
+del BASICS["is_shown"]  # of the caller, not of the run
+"""What stands at the top of a configuration, with its default: the network's name, how the run is kept and told (see
+`train.settings`), and the names of the stages in order."""
 
 RECIPES = {"crops": crops.Recipe, "sequences": sequences.Recipe}
 """Its tables of how data is cut, and what is made of each."""

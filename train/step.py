@@ -13,7 +13,7 @@ Axes: B frames or crops, P side of a crop, N patches, G groups, K choices.
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import chex
 import jax
@@ -29,12 +29,11 @@ from jaxdyn.models.carn import CARNM
 from jaxdyn.models.pwcnet import PWCNet
 from jaxdyn.ops import resample
 from train import parallel, stages, upscaling
+from train.settings import Precision
 
 LOG_FLOOR = 1e-5
 """Added to a mean squared error before its logarithm: 50 dB, above which there is nothing to win."""
 
-
-Precision = Literal["float32", "bfloat16"]
 
 DRAWN = ("depth", "scale", "finders")
 """Kinds of stages whose elements each draw random numbers; in the others a step draws once for all."""
