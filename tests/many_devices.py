@@ -81,8 +81,12 @@ def toy_params() -> dict:
 
 def first_gradient(state: step.State) -> dict[str, np.ndarray]:
     """Gradients of the first step by path: Adam's first moment is a tenth of them, clipped."""
-    moments = next(part for part in state.moments if hasattr(part, "mu"))
-    return {stages.path_of(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(moments.mu)}
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.moments):
+        names = [getattr(part, "name", None) for part in path]
+        if "mu" in names:
+            found[stages.path_of(path[names.index("mu") + 1 :])] = np.asarray(leaf)
+    return found
 
 
 def some_params(model) -> dict:

@@ -16,8 +16,8 @@ from train import feeds, loading, stages
 BATCH = 4
 CAIN_SD, SKIPVSR = (module.get_config("tiny") for module in (cain_sd, skipvsr))
 ROWS = {
-    "exits": (CAIN_SD, "stage1"),
-    "depth": (CAIN_SD, "stage2"),
+    "exits": (CAIN_SD, "interpolation"),
+    "depth": (CAIN_SD, "depth"),
     "finders": (CAIN_SD, "finders"),
     "gates": (SKIPVSR, "gates"),
 }
@@ -64,9 +64,10 @@ def initial(name: str):
 
 
 def feed_of(kind: str, folder, data=None, **fields) -> loading.Feed:
-    config, name = ROWS.get(kind, (CAIN_SD, "stage1"))
-    row = next(row for row in config.stages if row["name"] == name)
-    stage = stages.Stage(**{**row, "kind": kind, "batch": BATCH})
+    config, name = ROWS.get(kind, (CAIN_SD, "interpolation"))
+    stage = next(stage for stage in stages.of_config(config) if stage.name == name)
+    scales = (2,) if kind == "upscale" else stage.scales
+    stage = dataclasses.replace(stage, kind=kind, batch=BATCH, scales=scales)
     model = models.build(config.name, **{**config.model, **fields})
     params = initial(config.name) if kind in ("finders", "gates") else None
     return feeds.feed_of(model, stage, params, config, folder / "work", data or folder / "clips")
@@ -116,11 +117,11 @@ def test_a_step_s_frames_are_of_one_clip_and_steps_of_both(folder):
 
 
 def test_stages_do_not_draw_alike():
-    draws = [feeds.Draws(0, name) for name in ("stage1", "stage2")]
+    draws = [feeds.Draws(0, name) for name in ("interpolation", "depth")]
     first, second = (d.of_sample(0).random(3) for d in draws)
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, draws[0].of_step(0).random(3))
-    np.testing.assert_array_equal(first, feeds.Draws(0, "stage1").of_sample(0).random(3))
+    np.testing.assert_array_equal(first, feeds.Draws(0, "interpolation").of_sample(0).random(3))
 
 
 def test_a_run_that_is_resumed_sees_what_it_would_have_seen():

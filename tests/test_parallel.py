@@ -55,6 +55,8 @@ def results(tmp_path_factory):
     finally:
         for process in running:
             process.kill()
+            process.stdout.close()
+            process.wait()
     found = {kind: dict(np.load(one / f"{kind}-0.npz")) for kind in ("single", *MANY)}
     return found | {
         f"{kind}, process {process}": dict(np.load(two / f"{kind}-{process}.npz"))

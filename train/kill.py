@@ -106,7 +106,8 @@ def main(argv: list[str]) -> None:
     del argv
     config = _CONFIG.value
     if _RUN.value:
-        config.stages = [dataclasses.asdict(stage) for stage in shortened(config)]
+        for name in config.stages:
+            config.stages[name].num_step = _STEPS.value
         loop.train(config, _RUN.value, drawn.clips(Path(_RUN.value).parent / "clips", 2, 8, SIZE), is_shown=False)
         return
     generator, killed, differing = random.Random(_SEED.value), 0, []

@@ -3,7 +3,7 @@
 From a notebook, with material that the project draws, or with networks and data of one's own:
 
     loop.train(config, "W")
-    loop.train(config, "W", model=network, params=params, feeds={"stage1": lambda step: {...}})
+    loop.train(config, "W", model=network, params=params, feeds={"interpolation": lambda step: {...}})
 """
 
 import collections
