@@ -242,6 +242,29 @@ def test_the_error_of_a_stage_is_the_papers_or_logarithmic(random):
     assert {s.error for s in stages.of_config(cain_sd.get_config("small"))} == {"log"}
 
 
+@pytest.mark.parametrize("name", ["upscale", "interpolation", "depth", "scale"])
+def test_the_published_stages_can_be_traced(name):
+    """Of the network with PWC-Net and CARN-M, whose compilation takes minutes."""
+    config = cain_sd.get_config("tiny-sd")
+    model = models.build(config.name, **config.model)
+    (stage,) = (stage for stage in stages.of_config(config) if stage.name == name)
+    params, side = pretrained.parameter_shapes(model), stage.size
+    array = jax.ShapeDtypeStruct
+    batch = {frame: array((1, 72, 96, 3), np.uint8) for frame in ("frame0", "frame1", "target")}
+    if name == "upscale":
+        batch = {"target": array((2, side, side, 3), np.float32)}
+    if name == "interpolation":
+        batch = {"pictures": array((2, side, side, 6), np.uint8), "target": array((2, side, side, 3), np.uint8)}
+        batch |= {"flows": array((2, side, side, 0), np.float16)}
+        batch |= {part: array((2, 1, 1, 3), np.float32) for part in ("gain", "shift")}
+    variant = step.variant_at(stage, 1, model.num_group)
+    state = jax.eval_shape(lambda p: step.start(stage, p), params)
+    one_step = step.make_step(model, stage)
+    after, metrics = jax.eval_shape(lambda *given: one_step(*given, variant), state, batch, jax.random.key(0))
+    assert jax.tree.map(lambda leaf: leaf.shape, after) == jax.tree.map(lambda leaf: leaf.shape, state)
+    assert metrics["loss"].shape == ()
+
+
 # What trains
 
 

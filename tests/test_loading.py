@@ -18,7 +18,6 @@ CAIN_SD, SKIPVSR = (module.get_config("tiny") for module in (cain_sd, skipvsr))
 ROWS = {
     "exits": (CAIN_SD, "interpolation"),
     "depth": (CAIN_SD, "depth"),
-    "finders": (CAIN_SD, "finders"),
     "gates": (SKIPVSR, "gates"),
 }
 
@@ -57,10 +56,9 @@ class Entries:
 
 
 @functools.cache
-def initial(name: str):
-    """Parameters of a tiny network, for the feeds that look at them."""
-    config = {"cain_sd": CAIN_SD, "skipvsr": SKIPVSR}[name]
-    return feeds.initial(models.build(name, **config.model), 0)
+def teacher():
+    """Parameters of the tiny SkipVSR."""
+    return feeds.initial(models.build("skipvsr", **SKIPVSR.model), 0)
 
 
 def feed_of(kind: str, folder, data=None, **fields) -> loading.Feed:
@@ -69,8 +67,25 @@ def feed_of(kind: str, folder, data=None, **fields) -> loading.Feed:
     scales = (2,) if kind == "upscale" else stage.scales
     stage = dataclasses.replace(stage, kind=kind, batch=BATCH, scales=scales)
     model = models.build(config.name, **{**config.model, **fields})
-    params = initial(config.name) if kind in ("finders", "gates") else None
+    params = teacher() if kind == "gates" else None
     return feeds.feed_of(model, stage, params, config, folder / "work", data or folder / "clips")
+
+
+def tables() -> feeds.Tables:
+    """Tables of two clips, of different sizes."""
+    generator = np.random.default_rng(0)
+    shapes = {
+        "small0": (6, 8, 3),
+        "small1": (6, 8, 3),
+        "flow01": (6, 8, 2),
+        "flow10": (6, 8, 2),
+        "errors": (2, 2, 3, 2),
+    }
+    made = [
+        {name: generator.random((length, *shape)) for name, shape in shapes.items()} | {"size": np.array([96, width])}
+        for length, width in ((3, 128), (5, 160))
+    ]
+    return feeds.Tables(made, feeds.Draws(0, "finders"), BATCH)
 
 
 def assert_same(found: list, expected: list) -> None:
@@ -88,7 +103,8 @@ TOY = loading.Feed(toy_sample, 4)
 
 @pytest.mark.parametrize("kind", ["exits", "depth", "finders", "upscale", "flow", "gates"])
 def test_every_feed_gives_one_step_the_same_samples_to_any_number_of_hosts(kind, folder):
-    feed = feed_of(kind, folder)
+    made = tables()
+    feed = loading.Feed(made.sample, BATCH, made.common) if kind == "finders" else feed_of(kind, folder)
     whole = list(loading.batches(feed, 2, 5))
     assert [number for number, _ in whole] == [2, 3, 4]
     assert_same([(number, feed(number)) for number in (2, 3, 4)], whole)
@@ -116,6 +132,20 @@ def test_a_step_s_frames_are_of_one_clip_and_steps_of_both(folder):
     assert max(np.ptp(step) for step in means) < np.ptp([step.mean() for step in means])
 
 
+def test_entries_of_a_step_are_of_the_table_whose_size_it_tells():
+    made = tables()
+    steps = {number: made.of_step(number) for number in range(20)}
+    assert {entries["size"][1] for entries in steps.values()} == {128, 160}
+    for number, entries in steps.items():
+        assert made.common(number)["frame_size"].shape == (0, *entries["size"])
+        for index in range(number * BATCH, (number + 1) * BATCH):
+            sample = made.sample(index)
+            assert any(np.array_equal(sample["errors"], errors) for errors in entries["errors"])
+    both = [made.sample(index) for index in range(40)]
+    is_turned = {any(np.array_equal(s["small0"], x) for t in made.tables for x in t["small1"]) for s in both}
+    assert is_turned == {True, False}
+
+
 def test_stages_do_not_draw_alike():
     draws = [feeds.Draws(0, name) for name in ("interpolation", "depth")]
     first, second = (d.of_sample(0).random(3) for d in draws)
@@ -139,6 +169,8 @@ def test_processes_make_the_same_batches_in_memory_of_their_own(folder):
     assert_same(found, expected)
     assert all(type(value) is np.ndarray and value.flags.owndata for _, batch in found for value in batch.values())
     assert loader.waited > 0
+    loader.close()
+    assert list(loader) == []
 
 
 def test_batches_share_no_memory_with_what_they_are_made_of():
@@ -185,9 +217,13 @@ def test_hosts_and_shapes_that_do_not_fit_are_refused(folder):
     with pytest.raises(ValueError, match=r"samples of one step have \w+ of shapes"):
         [feed(number) for number in range(4)]
     with pytest.raises(ValueError, match="give a folder of clips"):
-        feed_of("finders", folder, Entries())
+        feeds.finders_feed(None, stages.Stage(**CAIN_SD.stages[3]), None, CAIN_SD, folder, Entries())
     with pytest.raises(ValueError, match="data is a int, expected a folder of clips"):
         feed_of("exits", folder, 3)
+    entries = Entries()
+    entries.kind = "triplet"
+    with pytest.raises(ValueError, match="of kind 'triplet', this stage needs 'sequence'"):
+        feed_of("gates", folder, entries)
 
 
 @pytest.mark.parametrize("kind", ["exits", "depth", "upscale", "gates"])

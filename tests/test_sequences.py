@@ -180,6 +180,24 @@ def test_sequences_of_a_data_set_are_drawn_from_its_entries():
         sequences.Drawn(Clips(), "bi", (1,), True, 3, 32).sample(np.random.default_rng(0))
 
 
+class Partly(Clips):
+    """Likewise, but entries are never read as a whole."""
+
+    def __getitem__(self, index: int) -> dict:
+        raise AssertionError(index)
+
+    def num_frames(self, index: int) -> int:
+        return 5
+
+    def frames(self, index: int, first: int, number: int, gap: int) -> np.ndarray:
+        return super().__getitem__(index)["frames"][first::gap][:number]
+
+
+def test_no_more_frames_are_read_than_are_drawn():
+    whole, partly = (sequences.Drawn(data, "bi", (1, 2), False, 3, 16) for data in (Clips(), Partly()))
+    jax.tree.map(np.testing.assert_array_equal, batch_of(whole, 4), batch_of(partly, 4))
+
+
 def test_places_with_detail_are_drawn_more_often():
     frame = np.full((40, 80, 3), 200, np.uint8)
     frame[:, 50:] = np.random.RandomState(0).randint(0, 255, (40, 30, 3))

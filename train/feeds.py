@@ -69,17 +69,25 @@ class Draws:
         return np.random.default_rng([self.seed, zlib.crc32(f"steps of {self.stage}".encode()), number])
 
 
-def is_folder(data: Data) -> bool:
+def is_folder(data: Data, kind: str = "triplet") -> bool:
     """Whether data is a path, and not a data set.
 
+    Args:
+      data: the one or the other.
+      kind: what a data set must hold, "triplet" or "sequence", if it says what it holds.
+
     Raises:
-      ValueError: neither.
+      ValueError: neither, or a data set of the other kind.
     """
     if isinstance(data, str | Path):
         return True
-    if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
-        return False
-    raise ValueError(f"data is a {type(data).__name__}, expected a folder of clips or an object with length and index")
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        raise ValueError(
+            f"data is a {type(data).__name__}, expected a folder of clips or an object with length and index"
+        )
+    if getattr(data, "kind", kind) != kind:
+        raise ValueError(f"data is a data set of kind {data.kind!r}, this stage needs {kind!r}; choose another one")
+    return False
 
 
 def exits_feed(model, stage, params, config, workdir, data):
@@ -238,7 +246,7 @@ def sequence_feed(model, stage, params, config, workdir, data):
     """BasicVSR: augmented sequences of small frames, their large ones, and DIS motion where the network takes that."""
     del params
     recipe = sequences.Recipe(**config.sequences, has_motion=model.motion == "dis")
-    if is_folder(data):
+    if is_folder(data, "sequence"):
         source = sequences.build(data, workdir / "cache", recipe).windows(stage.num_frame, stage.size)
     else:
         source = sequences.Drawn(data, recipe.degradation, recipe.gaps, recipe.has_motion, stage.num_frame, stage.size)

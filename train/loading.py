@@ -7,6 +7,7 @@ takes the p-th of P equal parts of them, so that the hosts' parts put together a
 
 import dataclasses
 import functools
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -55,7 +56,8 @@ class Batches(Iterator[tuple[int, dict]]):
 
     def __init__(self, loader: Iterator[dict], numbers: range, common: Callable[[int], dict]):
         self.waited = 0.0
-        self._loader, self._numbers, self._common = loader, iter(numbers), common
+        self._loader: Iterator[dict] | None = loader
+        self._numbers, self._common = iter(numbers), common
 
     def __next__(self) -> tuple[int, dict]:
         number = next(self._numbers, None)
@@ -70,7 +72,10 @@ class Batches(Iterator[tuple[int, dict]]):
     def close(self) -> None:
         """Ends threads and processes; what they have made is dropped."""
         self._numbers = iter(())
-        self._loader.close()
+        if self._loader is not None:
+            self._loader.close()
+            self._loader = None
+            gc.collect()  # Grain's iterators are parts of cycles that hold the last memory shared with processes
 
 
 def batches(

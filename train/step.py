@@ -243,7 +243,7 @@ def gain(output: chex.Array, before: chex.Array, target: chex.Array) -> chex.Arr
 
 
 def exits_loss(model, stage, params, batch, key, variant):
-    """Stage 1, L_r alone: every exit in turn, the last one always. Batch: `crops.Crops.batch`."""
+    """Stage 1, L_r alone: every exit in turn, the last one always. Batch: of `crops.Crops.sample`."""
     del key
     error = ERRORS[stage.error]
     stack, target = crops.stack_of(batch), crops.target_of(batch)

@@ -33,7 +33,7 @@ FLOOR = 1e-5
 
 
 def teacher_loss(model, stage, params, batch, key, variant):
-    """BasicVSR, every block of every frame: Charbonnier (Eq. 12). Batch: `sequences.Sequences.batch`.
+    """BasicVSR, every block of every frame: Charbonnier (Eq. 12). Batch: of `sequences.Windows.sample`.
 
     A SkipVSR is trained as the BasicVSR of its fields, which shares its parameters; its gates get no gradient.
     """
@@ -51,7 +51,7 @@ def gates_loss(model, stage, params, batch, key, variant):
     L_rec is Charbonnier (Eq. 12), L_mask the squared difference of predicted and true confidence (Eq. 8), L_error that
     of the attention maps of student and teacher (Eq. 11). All are means. The threshold is drawn anew for each step, so
     that one network serves all; with a `policy` of Table 4, a fixed half of the blocks runs whatever the scores are.
-    Batch: `sequences.Sequences.batch`, and "teacher", the parameters of the teacher.
+    Batch: of `sequences.Windows.sample`, and "teacher", the parameters of the teacher.
     """
     if variant.keep is not None and stage.confidence.startswith("psnr"):
         raise ValueError(

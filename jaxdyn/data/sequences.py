@@ -198,7 +198,8 @@ class Drawn:
     any other.
 
     Attributes:
-      data: has a length, and gives {"frames": uint8 [T, H, W, 3]} for an index.
+      data: has a length, and gives {"frames": uint8 [T, H, W, 3]} for an index; if it also has `num_frames(index)` and
+        `frames(index, first, number, gap)`, no more frames are read than are needed.
       degradation, gaps, has_motion: see `Recipe`.
       num_frame: T of the result.
       size: s, in pixels of the small frames.
@@ -217,14 +218,13 @@ class Drawn:
         Raises:
           ValueError: an entry that is too short or too small.
         """
-        frames = self.data[int(generator.integers(len(self.data)))]["frames"]
-        gaps = [gap for gap in self.gaps if gap * (self.num_frame - 1) < len(frames)]
+        length, read = _entry(self.data, int(generator.integers(len(self.data))))
+        gaps = [gap for gap in self.gaps if gap * (self.num_frame - 1) < length]
         if not gaps:
-            raise ValueError(f"an entry has {len(frames)} frames, expected at least {self.num_frame}")
+            raise ValueError(f"an entry has {length} frames, expected at least {self.num_frame}")
         gap = gaps[generator.integers(len(gaps))]
-        reach = gap * (self.num_frame - 1) + 1
-        first = int(generator.integers(len(frames) - reach + 1))
-        target = np.asarray(frames[first : first + reach : gap])
+        first = int(generator.integers(length - gap * (self.num_frame - 1)))
+        target = np.asarray(read(first, self.num_frame, gap))
         height, width = (side // SCALE * SCALE for side in target.shape[1:3])
         if min(height, width) < SCALE * self.size:
             raise ValueError(f"an entry has frames of shape {target.shape[1:]}, expected {SCALE * self.size} px a side")
@@ -234,6 +234,14 @@ class Drawn:
         if self.has_motion:
             flows = np.stack(motion.dis_of_clips(small[None]), axis=2)[0].astype(np.float16)
         return _augmented(small, target, flows, self.size, generator)
+
+
+def _entry(data: Any, index: int) -> tuple[int, Callable[[int, int, int], np.ndarray]]:
+    """The length of a data set's entry, and what reads some frames of it: (first, number, gap) -> [number, H, W, 3]."""
+    if hasattr(data, "frames"):
+        return data.num_frames(index), functools.partial(data.frames, index)
+    frames = data[index]["frames"]
+    return len(frames), lambda first, number, gap: frames[first : first + gap * (number - 1) + 1 : gap]
 
 
 def draw_place(frame: np.ndarray, size: int, generator: np.random.Generator) -> tuple[int, int]:
