@@ -217,7 +217,7 @@ def test_hosts_and_shapes_that_do_not_fit_are_refused(folder):
     with pytest.raises(ValueError, match=r"samples of one step have \w+ of shapes"):
         [feed(number) for number in range(4)]
     with pytest.raises(ValueError, match="give a folder of clips"):
-        feeds.finders_feed(None, stages.Stage(**CAIN_SD.stages[3]), None, CAIN_SD, folder, Entries())
+        feeds.finders_feed(None, stages.of_config(CAIN_SD)[3], None, CAIN_SD, folder, Entries())
     with pytest.raises(ValueError, match="data is a int, expected a folder of clips"):
         feed_of("exits", folder, 3)
     entries = Entries()
