@@ -120,7 +120,7 @@ class Store:
         Raises:
           DiskFullError: now, or for the checkpoint before.
         """
-        host = jax.tree.map(np.asarray, jax.device_get(state))
+        host = jax.tree.map(np.array, jax.device_get(state))  # copies, for the next step uses this memory again
         record = {**dataclasses.asdict(note), "crc32": checksum(host)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(host), note=ocp.args.JsonSave(record))
         with self.full_disk_told():
