@@ -3,8 +3,7 @@
     python tests/many_devices.py FOLDER PLAN...
 
 writes FOLDER/PLAN-PROCESS.npz; names are "STAGE loss" and "STAGE PARAMETER". Devices are counted by XLA_FLAGS; several
-processes find each other by the variables of
-`train.parallel.initialize`. The plain functions here are for tests to import.
+processes find each other by the variables of `train.parallel.initialize`. Functions here are for tests to import.
 """
 
 import functools
