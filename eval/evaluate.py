@@ -103,7 +103,7 @@ def score(model: cain_sd.CainSD, variables: Mapping[str, Any], triplet: Triplet,
     made |= {f"exit {level}": image for level, image in enumerate(exits)}
     made["dynamic"] = output
     height, width = triplet.middle.shape[:2]
-    cost = flops.route_cost(model, route, height, width, model.chunks)
+    cost = flops.route_cost(model, route, height, width)
     computed = route.scale[route.depth > 0]
     return Record(
         triplet.clip,

@@ -104,7 +104,7 @@ def ways(
     dense = num_frame * flops.dense_basicvsr(model, height, width).flops
 
     def share(route: BlockRoute) -> float:
-        return flops.block_route_cost(model, route, height, width, model.parallel).flops / dense
+        return flops.block_route_cost(model, route, height, width).flops / dense
 
     for threshold in thresholds:
         large, route = _routed(model, variables, clip, flows, np.float32(threshold), None)

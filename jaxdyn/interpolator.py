@@ -168,7 +168,7 @@ class Interpolator:
             return flops.route_cost(whole_frame(self.model, height, width), route, height, width)
         if self.execution == "masked":
             return flops.masked_cost(self.model, height, width)
-        return flops.route_cost(self.model, route, height, width, chunks=self.model.chunks)
+        return flops.route_cost(self.model, route, height, width)
 
 
 def whole_frame(model: CainSD, height: int, width: int) -> CainSD:
