@@ -11,6 +11,7 @@ Axes: B elements of a batch over all processes, D devices of this process.
 
 import dataclasses
 import functools
+import math
 import os
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -64,6 +65,20 @@ class Plan:
             whole = NamedSharding(self.mesh, PartitionSpec())
             places = {"in_shardings": (whole, None, whole), "out_shardings": whole}  # the batch lies where it was put
         return jax.jit(make_step(None), static_argnums=3, donate_argnums=0, **places)
+
+    def check(self, name: str, batch: int, accumulate: int = 1) -> None:
+        """Whether a stage of this name and batch can be spread, its parts (see `step.make_step`) too.
+
+        Raises:
+          ValueError: it cannot.
+        """
+        number = max(1, len(self.devices))
+        parts = number * accumulate if self.kind == "pmap" else math.lcm(number, accumulate)
+        if batch % parts:
+            raise ValueError(
+                f"stage {name}: batch (={batch}) must be a multiple of {parts}, for {number} devices ({self.kind}) and "
+                f"accumulate={accumulate}; change --config.stages.{name}.batch, accumulate, or the number of devices"
+            )
 
     def put_state(self, state: chex.ArrayTree) -> chex.ArrayTree:
         """A state where the step expects it: on every device, without an axis for them."""
