@@ -81,13 +81,14 @@ def train(
         if names is not None and stage.name not in names:
             params, _ = finished(stage, params, workdir)
             continue
-        if callable(feeds):
-            feed = feeds(stage, params)
-        elif feeds is not None and stage.name in feeds:
-            feed = feeds[stage.name]
-        else:
-            data = drawn.clips(workdir / "drawn") if data is None else data
-            feed = feeds_of_kinds.feed_of(model, stage, params, config, workdir, data)
+        with parallel.chief_first(f"{workdir}, {stage.name}"):
+            if callable(feeds):
+                feed = feeds(stage, params)
+            elif feeds is not None and stage.name in feeds:
+                feed = feeds[stage.name]
+            else:
+                data = drawn.clips(workdir / "drawn") if data is None else data
+                feed = feeds_of_kinds.feed_of(model, stage, params, config, workdir, data)
         shown = hooks if hooks is not None else pictures.HOOKS[stage.kind] if is_own else ()
         state = run(
             *(model, stage, params, feed, workdir),

@@ -9,17 +9,19 @@ devices.
 Axes: B elements of a batch over all processes, D devices of this process.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, get_args
 
 import chex
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from orbax.checkpoint import multihost
 
 Kind = Literal["single", "pmap", "sharding"]
 
@@ -239,6 +241,29 @@ def initialize(coordinator: str | None = None, num_process: int | None = None, p
     if not 0 <= own < number:
         raise ValueError(f"process (={own}) must be from 0 to num_process - 1 (={number - 1}); number them from 0")
     jax.distributed.initialize(found["coordinator"], number, own)
+
+
+@contextlib.contextmanager
+def chief_first(key: str) -> Iterator[None]:
+    """Within, process 0 comes first, then the others at the same time; all leave together.
+
+    What is kept on disk is so made once where the processes share it, and by each of them where they do not.
+
+    Args:
+      key: of this place in the program, another one for each.
+    """
+    barrier = multihost.get_barrier_sync_fn()  # does nothing in a process that is alone
+    wait = lambda end: barrier(key=f"{key} {end}", timeout_ms=PATIENCE_MS)  # noqa: E731
+    if not is_chief():
+        wait("chief")
+    yield
+    if is_chief():
+        wait("chief")
+    wait("all")
+
+
+PATIENCE_MS = 24 * 60 * 60 * 1000
+"""How long processes wait for the one that makes what they share; one that died is noticed long before."""
 
 
 def is_chief() -> bool:
