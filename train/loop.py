@@ -146,7 +146,6 @@ def run(
         store = stack.enter_context(checkpoints.Store(workdir / stage.name, keep))
         stack.enter_context(store.full_disk_told())
         state, note = store.restore(state, note) or (state, note)
-        state = plan.put_state(state)
         wish = stack.enter_context(signals.caught())
         watcher = watch.Watch(stage, workdir, note, settings.is_shown, settings.patience)
         stack.enter_context(watcher)
@@ -154,33 +153,34 @@ def run(
             *(feed, note.position, stage.num_step), num_worker=settings.num_worker, process=plan.process
         )
         fed = stack.enter_context(contextlib.closing(watcher.waiting(made)))
-        turn = _Turn(model, stage, plan, settings, tuple(hooks), store, watcher, wish)
+        turn = _Turn(plan.put_state(state), model, stage, plan, settings, tuple(hooks), store, watcher, wish)
         stopped_by = 0
         try:
             for number, batch in fed:
-                state, stopped_by = turn(state, number, batch)
+                stopped_by = turn(number, batch)
                 if stopped_by:
                     break
         except guard.NotFiniteError as bad:
-            raise FloatingPointError(f"{bad}; {turn.blame(state, bad, feed)}; {guard.REMEDY}") from None
+            raise FloatingPointError(f"{bad}; {turn.blame(bad, feed)}; {guard.REMEDY}") from None
         store.wait()
-        tell(watcher.summary(store, int(state.skipped)))
+        tell(watcher.summary(store, int(turn.state.skipped)))
         stopped_by = stopped_by or wish.at(0)
         if stopped_by:
             name, where = signal.Signals(stopped_by).name, workdir / stage.name / str(store.steps()[-1])
             raise signals.StoppedError(
                 f"{stage.name}: {name} came, the last checkpoint is {where}; start again to go on", stopped_by
             )
-    return jax.device_get(state.state)
+    return jax.device_get(turn.state.state)
 
 
 @dataclasses.dataclass
 class _Turn:
-    """One turn of the loop, and what stays the same from turn to turn: a step, and what is due after it.
+    """One turn of the loop: a step, and what is due after it. It holds the state, and what stays as it is.
 
     The device works some steps ahead: metrics are looked at when `LAG` later steps were begun, or something is due.
     """
 
+    state: guard.Guarded
     model: Any
     stage: stages.Stage
     plan: parallel.Plan
@@ -204,9 +204,9 @@ class _Turn:
         self._key = jax.random.key(self.settings.seed)
         self._ahead = collections.deque()  # steps that the host has not looked at
 
-    def __call__(self, state: guard.Guarded, number: int, batch: dict) -> tuple[guard.Guarded, int]:
-        """Step `number`, from 0: the state after it, and the signal after which it is the last, 0 for none."""
-        state, metrics = self._step(state, self.plan.put_batch(batch), *self._drawn(number))
+    def __call__(self, number: int, batch: dict) -> int:
+        """Step `number`, from 0; returns the signal after which it is the last, 0 for none."""
+        self.state, metrics = self._step(self.state, self.plan.put_batch(batch), *self._drawn(number))
         done, stopped_by = number + 1, self.wish.at(number + 1)
         is_last = done == self.stage.num_step or stopped_by > 0
         is_logged = is_last or done % self.settings.log_every == 0
@@ -218,16 +218,16 @@ class _Turn:
         if is_logged:
             self.watcher.line(done)
         if done % self.settings.picture_every == 0 and parallel.is_chief():
-            mean = jax.device_get(state.state.mean) if self.hooks else None
+            mean = jax.device_get(self.state.state.mean) if self.hooks else None
             for hook in self.hooks:
                 self.watcher.pictures(done, hook(self.model, mean, batch))
         if is_saved:
-            self.store.save(state, self.watcher.note(done), self.watcher.loss())
-        return state, stopped_by
+            self.store.save(self.state, self.watcher.note(done), self.watcher.loss())
+        return stopped_by
 
-    def blame(self, state: guard.Guarded, bad: guard.NotFiniteError, feed: loading.Feed | loading.Step) -> str:
+    def blame(self, bad: guard.NotFiniteError, feed: loading.Feed | loading.Step) -> str:
         """Which quantities were not finite first in a step; it is run again, from the state that it left as it was."""
-        params = jax.device_get(state.state.params)
+        params = jax.device_get(self.state.state.params)
         names = guard.blame(self.model, self.stage, params, feed(bad.number), *self._drawn(bad.number))
         return f"first of each kind: {names}"
 
