@@ -2,18 +2,29 @@
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jaxdyn.arguments import (
+    parse_count,
+    parse_device,
+    parse_rate,
+    parse_share,
+    parse_size,
+    parse_threshold,
+    parse_time,
+)
 from jaxdyn.errors import UserError, one_line
 from jaxdyn.version import __version__
 
 WEIGHTS = {"interpolate": "cain_sd", "upscale": "skipvsr"}  # the defaults
+SIZES = {"interpolate": (1280, 720), "upscale": (320, 180)}  # of the frames that `bench` draws
+NEEDS_ROUTE = ("budget", "threshold", "parallel", "maps", "report")  # options that say something about a Route
 BUDGET_HELP = "meet a share of the full network's compute: 0.6 or 60%%"
 EPILOG = """\
 examples:
@@ -24,6 +35,7 @@ examples:
   jaxdyn upscale in.mp4 out.mp4 --budget 60%         with that share of the full network's compute
   jaxdyn demo                                        makes a clip of its own and interpolates it
   jaxdyn flops --model cain --size 2048x1080 --json
+  jaxdyn bench in.mp4                                finds what is fastest here, for later runs of `interpolate`
 """
 
 
@@ -105,6 +117,20 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("inputs", metavar="IN", nargs="+", help=".pth, .pth.tar, .npz or .safetensors")
     command.add_argument("output", metavar="OUT", help="the weights file to write")
     command.set_defaults(run=convert)
+
+    command = commands.add_parser("bench", help="find which execution is fastest here, for later runs")
+    command.add_argument("source", metavar="IN", nargs="?", help="take frames of this video (default: drawn ones)")
+    command.add_argument("--job", choices=["interpolate", "upscale"], default="interpolate", help="default interpolate")
+    command.add_argument(
+        "--size", type=parse_size, metavar="WIDTHxHEIGHT", help="of drawn frames (default 1280x720, upscale 320x180)"
+    )
+    command.add_argument("--weights", help="a name or a file (default cain_sd, upscale skipvsr)")
+    add_machine_options(command)
+    command.add_argument(
+        "--rounds", type=parse_count, default=3, metavar="N", help="medians are of so many (default 3)"
+    )
+    command.add_argument("--json", action="store_true", help="one JSON object and nothing else")
+    command.set_defaults(run=bench)
     return parser
 
 
@@ -128,12 +154,22 @@ def add_video_options(command: argparse.ArgumentParser, maps: str) -> None:
 def add_model_options(command: argparse.ArgumentParser, weights: str) -> None:
     """Options of every command that runs a model."""
     command.add_argument("--weights", default=weights, help=f"a name or a file (default {weights})")
-    command.add_argument("--device", metavar="cpu|gpu[:N]", type=parse_device, help="where to compute (default JAX's)")
+    add_machine_options(command)
     command.add_argument(
         "--execution",
         choices=["packed", "masked", "dense"],
-        default="packed",
-        help="packed computes only what the Route selects, masked everything, dense ignores the Route (default packed)",
+        help="packed computes only what the Route selects, masked everything, dense ignores the Route (default packed, "
+        "or what `jaxdyn bench` found for this size)",
+    )
+
+
+def add_machine_options(command: argparse.ArgumentParser) -> None:
+    """Options that say where a model runs, and what is kept of it."""
+    command.add_argument("--device", metavar="cpu|gpu[:N]", type=parse_device, help="where to compute (default JAX's)")
+    command.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="where compiled programs are kept for later runs (default $JAXDYN_CACHE_DIR, ~/.cache/jaxdyn)",
     )
 
 
@@ -153,7 +189,7 @@ def interpolate(arguments: argparse.Namespace) -> None:
             progress=progress,
             **video_options(arguments),
         )
-    tell(report)
+    tell(report, arguments)
 
 
 def upscale(arguments: argparse.Namespace) -> None:
@@ -166,16 +202,17 @@ def upscale(arguments: argparse.Namespace) -> None:
         report = pipeline.upscale_video(
             arguments.source, arguments.target, upscaler, progress=progress, **video_options(arguments)
         )
-    tell(report)
+    tell(report, arguments)
 
 
 def check_input(arguments: argparse.Namespace) -> None:
-    """What is wrong with the paths is said before the model loads."""
+    """What is wrong with the paths is said before the model loads; notes the size of the frames."""
     from jaxdyn import jobs
 
     source = Path(arguments.source)
     jobs.check_paths(source, Path(arguments.target), arguments.overwrite)
-    jobs.open_source(source, arguments.source_fps)
+    known = jobs.open_source(source, arguments.source_fps).properties
+    arguments.source_size = (known.width, known.height)
 
 
 def video_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -203,7 +240,7 @@ def demo(arguments: argparse.Namespace) -> None:
     interpolator = load_interpolator(arguments)
     with friendly_os_errors(arguments.target), progress_bar() as progress:
         report = scene.run(arguments.target, interpolator, arguments.overwrite, describe_model(arguments), progress)
-    tell(report)
+    tell(report, arguments)
 
 
 def flops(arguments: argparse.Namespace) -> None:
@@ -234,6 +271,30 @@ def convert(arguments: argparse.Namespace) -> None:
             print(line)
 
 
+def bench(arguments: argparse.Namespace) -> None:
+    """`jaxdyn bench`."""
+    job = arguments.job
+    arguments.weights = arguments.weights or WEIGHTS[job]
+    if arguments.source and arguments.size:
+        raise UserError(f"--size: frames of {arguments.source} have their own size; leave one of the two out.")
+    with loaded_model(arguments) as loaded:
+        model, variables, device = loaded
+    from jaxdyn import bench as timing
+    from jaxdyn import choices
+
+    frames = timing.frames_for(job, arguments.source, arguments.size or SIZES[job])
+    result = timing.choose(job, model, variables, frames, arguments.rounds, device)
+    key, kept = choices.key_of(job, timing.size_of(frames), model, device), None
+    if arguments.cache_part is not None:
+        with friendly_os_errors(str(arguments.cache_part)):
+            kept = choices.write(arguments.cache_part, key, result.choice)
+    if arguments.json:
+        print(json.dumps({**dataclasses.asdict(key), **dataclasses.asdict(result), "kept": kept and str(kept)}))
+        return
+    print("\n".join(timing.lines(key, result, arguments.rounds)))
+    print(f"kept in {kept}" if kept else "not kept: there is no cache folder")
+
+
 def load_interpolator(arguments: argparse.Namespace) -> Any:
     """The interpolation model of --weights on --device.
 
@@ -243,6 +304,8 @@ def load_interpolator(arguments: argparse.Namespace) -> Any:
     with loaded_model(arguments) as (model, variables, device):
         from jaxdyn.interpolator import Interpolator
 
+        choice = choose_execution(arguments, "interpolate", model, device)
+        model = model if choice is None else model.clone(chunks=choice.together)
         return Interpolator(model, variables, execution=arguments.execution, device=device)
 
 
@@ -255,14 +318,43 @@ def load_upscaler(arguments: argparse.Namespace) -> Any:
     with loaded_model(arguments) as (model, variables, device):
         from jaxdyn.upscaler import Upscaler
 
+        choice = choose_execution(arguments, "upscale", model, device)
+        parallel = arguments.parallel or (None if choice is None else choice.together[0])
         return Upscaler(
             model,
             variables,
             threshold=arguments.threshold,
             execution=arguments.execution,
             device=device,
-            parallel=arguments.parallel,
+            parallel=parallel,
         )
+
+
+def choose_execution(arguments: argparse.Namespace, job: str, model: Any, device: Any) -> Any:
+    """What `jaxdyn bench` found for these frames, or None; sets `arguments.execution`, and the remark of the last line.
+
+    An execution that was asked for stays. Dense execution, where it won, is taken only if no option says something
+    about a Route: a budget, a threshold, patches together, maps.
+    """
+    from jaxdyn import cache, choices
+
+    asked, arguments.execution = arguments.execution, arguments.execution or "packed"
+    size = getattr(arguments, "source_size", None)
+    if asked is not None or size is None or arguments.cache_part is None:
+        return None
+    try:
+        choice = choices.read(arguments.cache_part, choices.key_of(job, size, model, device))
+    except cache.CacheError as error:
+        note(error)
+        return None
+    if choice is None or choice.execution == "packed":
+        return choice
+    if all(getattr(arguments, option, None) is None for option in NEEDS_ROUTE):
+        arguments.execution = "dense"
+        arguments.remark = (
+            f", dense execution: `jaxdyn bench` found packed {1 / choice.speedup - 1:.0%} slower here at this size"
+        )
+    return choice
 
 
 @contextlib.contextmanager
@@ -272,8 +364,14 @@ def loaded_model(arguments: argparse.Namespace) -> Iterator[tuple[Any, Any, Any]
         os.environ["JAX_PLATFORMS"] = "cpu"  # before JAX is imported: a GPU is left to others
     import jax
 
-    from jaxdyn import pretrained
+    from jaxdyn import cache, pretrained
 
+    try:
+        arguments.cache_part = cache.prepare(arguments.cache)
+        cache.keep_compiled(arguments.cache_part)
+    except cache.CacheError as error:
+        arguments.cache_part = None
+        note(error)
     device = choose_device(arguments.device, jax)
     with friendly_errors(f"--weights {arguments.weights}"):
         yield *pretrained.load(arguments.weights), device
@@ -303,16 +401,21 @@ def describe_model(arguments: argparse.Namespace) -> str:
     if os.path.isfile(weights):
         status = os.stat(weights)
         weights = f"{os.path.realpath(weights)} {status.st_size} {status.st_mtime_ns}"
-    settings = f"{weights}, {arguments.execution}"
+    settings = f"{weights}, {arguments.execution or 'packed'}"
     threshold = getattr(arguments, "threshold", None)
     return settings if threshold is None else f"{settings}, threshold {threshold}"
 
 
-def tell(report: Any) -> None:
+def tell(report: Any, arguments: argparse.Namespace) -> None:
     """Notes to the screen, the account of every frame as the last line."""
-    for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
-    print(report.line())
+    for line in report.notes:
+        note(line)
+    print(report.line() + getattr(arguments, "remark", ""))
+
+
+def note(message: object) -> None:
+    """Something that the user should know and that stops nothing."""
+    print(f"note: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -363,78 +466,6 @@ def friendly_os_errors(target: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{target}: could not be written ({error.strerror or one_line(error)}).") from error
-
-
-def parse_rate(text: str) -> Fraction:
-    """Frames a second: 60, 60000/1001, or 59.94, which is taken as 60000/1001 as broadcast means it."""
-    value = _number(text, "a rate such as 60, 59.94 or 60000/1001")
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} must be over 0")
-    whole = round(value * Fraction(1001, 1000))
-    broadcast = Fraction(whole * 1000, 1001)
-    is_broadcast = "." in text and value.denominator > 1 and abs(value - broadcast) < Fraction(1, 200)
-    return broadcast if is_broadcast else value
-
-
-def parse_time(text: str) -> Fraction:
-    """Seconds from 12.5, 2:03.5 or 1:02:03.5."""
-    parts = text.split(":")
-    if len(parts) > 3:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 12.5 or 1:02:03.5")
-    seconds = Fraction(0)
-    for part in parts:
-        seconds = seconds * 60 + _number(part, "a time such as 12.5 or 1:02:03.5")
-    return seconds
-
-
-def parse_share(text: str) -> float:
-    """A share of the dense compute from 0.6 or 60%."""
-    number = text.removesuffix("%")
-    value = _number(number, "a share such as 0.6 or 60%", text) / (1 if number == text else 100)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be over 0 and at most 1, such as 0.6 or 60%")
-    return float(value)
-
-
-def parse_threshold(text: str) -> float:
-    """From 0, which runs every block, to 1, which runs none."""
-    value = _number(text, "a threshold from 0 to 1")
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is over 1; a threshold from 0 to 1 is needed")
-    return float(value)
-
-
-def parse_count(text: str) -> int:
-    """1 or more."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
-    return int(text)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(width, height) from "2048x1080"."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write WIDTHxHEIGHT, for example 2048x1080")
-    return int(width), int(height)
-
-
-def parse_device(text: str) -> str:
-    """cpu, gpu or gpu:1."""
-    kind, colon, index = text.partition(":")
-    if kind not in ("cpu", "gpu") or (colon and not index.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no device; write cpu, gpu or gpu:1")
-    return text
-
-
-def _number(text: str, wanted: str, given: str | None = None) -> Fraction:
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"{(given or text)!r} is not {wanted}") from None
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{(given or text)!r} is negative; {wanted} is needed")
-    return value
 
 
 if __name__ == "__main__":

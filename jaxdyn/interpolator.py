@@ -81,6 +81,7 @@ class Interpolator:
         given = self._host_motion(frame0, frame1)
         frames = [jax.device_put(np.asarray(frame, np.float32)[None], self.device) for frame in (frame0, frame1)]
         frame, route = self._run(*frames, given)
+        self._prepare_cost(height, width)  # once, while the device is at work
         route = jax.device_get(route)
         return Middle(np.asarray(frame[0]), route, self._cost(route, height, width))
 
@@ -160,6 +161,12 @@ class Interpolator:
                 model, "packed", self.variables, frame0, frame1, given, full_route(model, 1, *frame0.shape[1:3])
             )
         return _dynamic(self.model, self.execution, self.variables, frame0, frame1, given, None)
+
+    def _prepare_cost(self, height: int, width: int) -> None:
+        """Has what `_cost` adds up analysed, which takes a second the first time; it is kept."""
+        if isinstance(self.model, CainSD):
+            model = whole_frame(self.model, height, width) if self.execution == "dense" else self.model
+            flops.cain_sd_stages(model, height, width)
 
     def _cost(self, route: Route | None, height: int, width: int) -> Cost:
         if route is None:

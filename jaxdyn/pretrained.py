@@ -103,7 +103,7 @@ def save(
             raise ValueError(
                 f"{key} is not finite as {np.dtype(dtype)}; store it as float32, or look at the training log"
             )
-    content = {"format": FORMAT, "network": _name_of(model), "fields": _fields(model), "card": dict(card)}
+    content = {"format": FORMAT, "network": _name_of(model), "fields": changed_fields(model), "card": dict(card)}
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
     try:
@@ -144,7 +144,7 @@ def _name_of(model: nn.Module) -> str:
     )
 
 
-def _fields(model: nn.Module) -> dict[str, Any]:
+def changed_fields(model: nn.Module) -> dict[str, Any]:
     """The module's own fields as JSON values; only what differs from the defaults."""
     fields = {}
     for field in dataclasses.fields(model):

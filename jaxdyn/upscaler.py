@@ -140,6 +140,8 @@ class Upscaler:
         begins[before] = True
         begins[before + num :] = True
         large, blocks = self._run(clip, begins, is_padding, (OVERLAP, OVERLAP + length))
+        if blocks is not None:
+            flops.skipvsr_stages(self.model, height, width)  # analysed once, while the device is at work
         large = np.asarray(large)[: last - first]
         real = None if blocks is None else np.asarray(blocks)[:, before : before + num]  # [2, n, M, n_h, n_w]
         cost = self._cost(real, num, keep, height, width)
@@ -198,8 +200,36 @@ class Upscaler:
         self.threshold = best[1]
         return best[1]
 
+    def decide(
+        self,
+        clip: np.ndarray,
+        starts: np.ndarray,
+        is_padding: np.ndarray | None = None,
+        threshold: float | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which blocks the gates run, and their scores, both [2, T, M, n_h, n_w]; no picture is made.
+
+        Args:
+          clip: float32 [T, H, W, 3] in [0, 1].
+          starts: [T] bool, whether a frame begins a shot.
+          is_padding: [T] bool, frames that only fill up; None: none.
+          threshold: None: the upscaler's own.
+        """
+        given = self.host_motion(clip)
+        is_padding = np.zeros(len(clip), bool) if is_padding is None else is_padding
+        threshold = self.threshold if threshold is None else threshold
+        found = _decide(
+            self.model, self.execution, self.variables, clip[None], threshold, starts[None], given, is_padding
+        )
+        blocks, scores = (np.asarray(values)[0] for values in found)
+        return blocks, scores
+
+    def host_motion(self, clip: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """DIS to the next frame and back, 2 x [1, T - 1, H, W, 2] px; None where the network has its own motion."""
+        return motion.dis_of_clips(clip[None]) if self.model.motion == "dis" else None
+
     def _run(self, clip, starts, is_padding, keep) -> tuple[jax.Array, jax.Array | None]:
-        given = self._host_motion(clip)
+        given = self.host_motion(clip)
         put = functools.partial(jax.device_put, device=self.device)
         clip, starts, is_padding = put(clip[None]), put(starts[None]), put(is_padding)
         given = None if given is None else tuple(put(flow) for flow in given)
@@ -210,18 +240,12 @@ class Upscaler:
         )
         return large[0], blocks[0]
 
-    def _host_motion(self, clip: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        return motion.dis_of_clips(clip[None]) if self.model.motion == "dis" else None
-
     def _scores(self, clip, starts, is_real, threshold):
         """Which blocks ran, their scores, [2, T, M, n_h, n_w] each, and which of them are real and had a choice."""
-        given = self._host_motion(clip)
-        blocks, scores = _decide(
-            self.model, self.execution, self.variables, clip[None], threshold, starts[None], given, ~is_real
-        )
+        blocks, scores = self.decide(clip, starts, ~is_real, threshold)
         ends = np.append(starts[1:], True)
         counts = np.stack([_settled(is_real[::-1], ends[::-1])[::-1], _settled(is_real, starts)])
-        return np.asarray(blocks)[0], np.asarray(scores)[0], counts
+        return blocks, scores, counts
 
     def _cost(self, blocks, num: int, keep: tuple[int, int], height: int, width: int) -> Cost:
         """What each kept frame of a window costs."""

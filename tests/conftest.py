@@ -12,6 +12,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxdyn-tests-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+# Nothing goes to the cache of whoever runs the tests.
+if "JAXDYN_CACHE_DIR" not in os.environ:
+    os.environ["JAXDYN_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxdyn-cache-")
+    atexit.register(shutil.rmtree, os.environ["JAXDYN_CACHE_DIR"], ignore_errors=True)
 # Tests compile much and compute little: without LLVM's optimisations they take about a quarter less time.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
