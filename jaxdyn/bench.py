@@ -31,10 +31,10 @@ from jaxdyn.upscaler import SETTLE, Upscaler
 from jaxdyn.windows import arrays
 
 SEARCH_ROUNDS = 2
-TOGETHER = {"cpu": (1, 2, 4), "gpu": (4, 16, 64)}
+TOGETHER = {"cpu": (2, 4, 8), "gpu": (4, 16, 64)}
 """Patches of 256 px side by side that are tried, by platform; other platforms are taken for GPUs."""
 
-TILES_TOGETHER = {"cpu": (2, 4, 8), "gpu": (16, 32, 64)}
+TILES_TOGETHER = {"cpu": (3, 6, 12), "gpu": (16, 32, 64)}
 """Likewise tiles of an upscaler."""
 
 NUM_PAIR = 3
@@ -200,7 +200,7 @@ def choose_for_upscaling(
     route = settled_route(first, frames[:least])
     clip = frames[:NUM_SETTLED]
     start = {"tiles": first.model.parallel}
-    cost = flops.block_route_cost(first.model, route, height, width, first.model.parallel)
+    cost = flops.block_route_cost(first.model, route, height, width)
     share = cost.flops / (NUM_SETTLED * first.dense_cost(height, width).flops)
 
     put = functools.partial(jax.device_put, device=device)

@@ -66,12 +66,12 @@ def test_dense_execution_wins_only_if_it_is_faster(dense, execution):
 
 
 def test_the_interpolator_is_timed_on_the_routes_of_its_finders(monkeypatch):
-    clock, model = Clock(), models.build("cain_sd", motion="dis", chunks=(2, 1, 1))
+    clock, model = Clock(), models.build("cain_sd", motion="dis", chunks=(2, 6, 6))
     routes = [  # the most patches that a pair sends to each scale: 4, 1, 0; exit 0 is no work
         Route(np.array([[[0, 0, 0, 1, 2]]]), np.array([[[1, 2, 3, 1, 0]]])),
         Route(np.array([[[0, 0, 0, 0, 2]]]), np.array([[[1, 1, 1, 1, 0]]])),
     ]
-    seconds = {"dense": 1.0, (1, 1, 1): 0.9, (2, 1, 1): 0.8, (4, 1, 1): 0.7}
+    seconds = {"dense": 1.0, (2, 6, 6): 0.9, (4, 6, 6): 0.7}
 
     class Runner:
         def __init__(self, model, variables, execution="packed", device=None):
@@ -90,14 +90,13 @@ def test_the_interpolator_is_timed_on_the_routes_of_its_finders(monkeypatch):
     pairs = [np.full((2, 4, 6, 3), number, np.float32) for number in (0, 1)]
     result = bench.choose_for_interpolation(model, {}, pairs, rounds=1, clock=clock)
     assert [timing.name for timing in result.timings] == [
-        "packed, 2, 1, 1 patches together",
-        "packed, 1, 1, 1 patches together",
-        "packed, 4, 1, 1 patches together",
+        "packed, 2, 6, 6 patches together",
+        "packed, 4, 6, 6 patches together",
         "dense",
-        "packed, 4, 1, 1 patches together, again",
+        "packed, 4, 6, 6 patches together, again",
     ]
     assert result.choice.execution == "packed"
-    assert result.choice.together == (4, 1, 1)
+    assert result.choice.together == (4, 6, 6)
     assert result.choice.share == pytest.approx(0.3)
     assert result.choice.packed_milliseconds == pytest.approx(700)  # of one frame, though a call makes two
 
@@ -110,7 +109,7 @@ def test_the_upscaler_is_timed_on_a_route_of_its_gates():
     one = upscaler.Upscaler(model, variables)
     route = bench.settled_route(one, frames)
     assert route.blocks.shape == (1, 2, bench.NUM_SETTLED, 2, 1, 2)
-    cost = flops.block_route_cost(one.model, route, 16, 32, 2)
+    cost = flops.block_route_cost(one.model, route, 16, 32)
     assert result.choice.share == pytest.approx(cost.flops / (4 * one.dense_cost(16, 32).flops))
     assert [timing.name for timing in result.timings] == [
         "packed, 2 tiles together",

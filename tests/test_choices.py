@@ -16,7 +16,7 @@ PACKED = Choice("packed", (8, 4, 2), 0.2, packed_milliseconds=50.0, dense_millis
 
 @pytest.fixture
 def model():
-    return models.build("cain_sd", num_feat=8, motion="dis")
+    return models.build("cain_sd", num_feat=8, motion="dis", chunks=(2, 1, 1))
 
 
 @pytest.fixture
