@@ -27,6 +27,7 @@ import jax
 from eval.benches import against_torch, device, everything, interpolate, rows, startup, upscale, whole
 from eval.benches.rows import PRECISIONS
 from eval.benches.torch_child import MODES
+from jaxdyn.accounting import plural
 from jaxdyn.models.cain_sd import CainSD
 from jaxdyn.models.skipvsr import SkipVSR
 
@@ -95,7 +96,7 @@ def plans_of(job: str) -> tuple[rows.Plans, str]:
         what = f"{width}x{height}, chunks {fields.get('chunks', CainSD.chunks)}"
         return interpolate.plans(width, height, shares, _ROUTES.value, *given, **fields), what
     time, fields = _FRAMES.value or upscale.FRAMES, overrides("num_feat", "num_block", "parallel", "tile")
-    what = f"{time} frames of {width}x{height}, {fields.get('parallel', SkipVSR.parallel)} tiles together"
+    what = f"{plural(time, 'frame')} of {width}x{height}, {fields.get('parallel', SkipVSR.parallel)} tiles together"
     return upscale.plans(width, height, time, shares, _TILINGS.value, *given, **fields), what
 
 
@@ -135,7 +136,7 @@ def run_torch() -> tuple[list, str, str]:
     except against_torch.UnavailableError as error:
         sys.exit(f"no comparison: {error}")
     found = with_peak(found)
-    clip = "" if job == "interpolate" else f"{time} frames of "
+    clip = "" if job == "interpolate" else f"{plural(time, 'frame')} of "
     return found, against_torch.table(found), f"{job} against PyTorch, {clip}{width}x{height}"
 
 

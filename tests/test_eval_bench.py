@@ -293,7 +293,7 @@ def test_an_unknown_part_is_refused():
 
 
 COMMAND = ["upscale", "--size=16x12", "--frames=1", "--shares=0.9", "--tilings=frame", "--num_feat=4", "--num_block=1"]
-COMMAND += ["--tile=8", "--rounds=1", "--nopeak"]
+COMMAND += ["--tile=8", "--parallel=2", "--rounds=1", "--nopeak"]
 
 
 def command(*more):
@@ -311,7 +311,7 @@ def test_the_command_prints_a_table_and_writes_its_rows(tmp_path):
     assert (dense["name"], packed["name"]) == ("dense BasicVSR", "packed, frame at 90%")
     assert packed["milliseconds"] == pytest.approx(1e3 * packed["seconds"])
     assert "| execution | s a frame |" in printed
-    assert "1 frames of 16x12, 4 tiles together, cpu: " in printed
+    assert "1 frame of 16x12, 2 tiles together, cpu: " in printed
 
 
 def test_a_child_runs_one_plan_and_says_what_it_took(monkeypatch):
