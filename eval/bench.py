@@ -166,13 +166,15 @@ def with_peak(found: list) -> list:
 def run_all() -> None:
     """Every part, then every ratio."""
     extra = [f"--rounds={_ROUNDS.value}", *([] if _MEMORY.value else ["--nomemory"])]
-    try:
-        found = everything.measure(_PARTS.value, extra)
-    except ValueError as error:
-        raise app.UsageError(f"--parts: {error}") from error
-    print(f"\n{everything.table(found['ratios'])}")
-    if _JSON.value:
-        rows.write_json(_JSON.value, {"about": device.describe(), "command": " ".join(sys.argv[1:]), **found})
+    unknown = [name for name in _PARTS.value if name not in everything.PARTS]
+    if unknown:
+        raise app.UsageError(f"--parts={','.join(unknown)}: known are {', '.join(everything.PARTS)}")
+
+    def keep(found: dict) -> None:
+        if _JSON.value:
+            rows.write_json(_JSON.value, {"about": device.describe(), "command": " ".join(sys.argv[1:]), **found})
+
+    print(f"\n{everything.table(everything.measure(_PARTS.value, extra, keep=keep)['ratios'])}")
 
 
 RUNS: dict[str, Callable] = {"train": run_train, "torch": run_torch, "startup": run_startup, "whole": run_whole}

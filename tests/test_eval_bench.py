@@ -269,8 +269,12 @@ def test_every_ratio_has_its_goal_and_what_is_missing_its_reason():
         names = ["dense CAIN", "packed, depth Route at 75%", "packed, depth Route at 30%"]
         return [{"name": n, "efficiency": e} for n, e in zip(names, (None, 0.96, 0.9), strict=True)], None
 
-    found = everything.measure(list(everything.PARTS), ["--rounds=2"], run)
-    json.dumps(found)
+    kept = []
+    found = everything.measure(
+        list(everything.PARTS), ["--rounds=2"], run, lambda found: kept.append(json.dumps(found))
+    )
+    assert len(kept) == len(everything.PARTS)
+    assert json.loads(kept[-1]) == found
     assert list(found["parts"]) == list(everything.PARTS)
     by_part = {name: [r for r in found["ratios"] if r["part"] == name] for name in found["parts"]}
     assert all(by_part.values())

@@ -123,13 +123,19 @@ PARTS = {
 Run = Callable[[Sequence[str], str], tuple[Rows | None, str | None]]
 
 
-def measure(names: Sequence[str], extra: Sequence[str] = (), run: Run | None = None) -> dict[str, Any]:
+def measure(
+    names: Sequence[str],
+    extra: Sequence[str] = (),
+    run: Run | None = None,
+    keep: Callable[[dict[str, Any]], None] = lambda found: None,
+) -> dict[str, Any]:
     """Runs parts; gives {"parts": name -> {arguments, rows or None, reason}, "ratios": [...]}, plain values.
 
     Args:
       names: of `PARTS`.
       extra: arguments for every part, such as "--rounds=3".
       run: (arguments, platform) -> (rows, reason); a process for each part by default.
+      keep: is given all that was found so far, after every part: a run that is stopped has not run for nothing.
 
     Raises:
       ValueError: an unknown part.
@@ -137,15 +143,17 @@ def measure(names: Sequence[str], extra: Sequence[str] = (), run: Run | None = N
     unknown = [name for name in names if name not in PARTS]
     if unknown:
         raise ValueError(f"parts (={', '.join(unknown)}) must be of {', '.join(PARTS)}")
-    run, parts, ratios = run or run_part, {}, []
+    run, found = run or run_part, {"parts": {}, "ratios": []}
     for name in names:
         part = PARTS[name]
         arguments = [*part.arguments, *extra]
         rows, reason = run(arguments, part.platform)
-        parts[name] = {"arguments": arguments, "platform": part.platform, "rows": rows, "reason": reason}
-        ratios += [ratio for goal in part.goals for ratio in goal.ratios(name, rows, reason)]
-    values = [{**dataclasses.asdict(ratio), "is_reached": ratio.is_reached} for ratio in ratios]
-    return {"parts": parts, "ratios": values}
+        about = {"arguments": arguments, "platform": part.platform, "rows": rows, "reason": reason}
+        ratios = [ratio for goal in part.goals for ratio in goal.ratios(name, rows, reason)]
+        found["parts"][name] = about
+        found["ratios"] += [{**dataclasses.asdict(ratio), "is_reached": ratio.is_reached} for ratio in ratios]
+        keep(found)
+    return found
 
 
 def run_part(arguments: Sequence[str], platform: str) -> tuple[Rows | None, str | None]:
