@@ -143,14 +143,12 @@ def accuracy_against_compute(rows: Sequence[Row]) -> "Figure":
         )
         if not curve.is_published:
             for index, (row, flops, psnr) in enumerate(zip(curve.rows, curve.flops, curve.psnr, strict=True)):
-                axes.annotate(
-                    row.point,
-                    (flops / unit, psnr),
-                    xytext=(3, -8 if index % 2 else 4),
-                    textcoords="offset points",
-                    fontsize=6,
-                    in_layout=False,
-                )
+                is_right = flops > 0.6 * largest  # there, names stand left of their points
+                offset = (-3 if is_right else 3, -8 if index % 2 else 4)
+                side = "right" if is_right else "left"
+                place = (flops / unit, psnr)
+                text = {"textcoords": "offset points", "ha": side, "fontsize": 6, "in_layout": False}
+                axes.annotate(row.point, place, xytext=offset, **text)
     axes.set(xlabel=f"compute of a frame ({name})", ylabel="PSNR (dB)")
     axes.legend(fontsize=6)
     axes.margins(0.16, 0.1)
