@@ -72,7 +72,7 @@ def evaluate(
     for path in clips.find(root):
         target = clips.read(path, num_frame)  # [T, H, W, 3] uint8
         target = target[:, : target.shape[1] // SCALE * SCALE, : target.shape[2] // SCALE * SCALE]
-        small = np.stack([np.asarray(_degraded(frame, degradation)) for frame in target])
+        small = reduced(target, degradation)
         by_way = {
             way: (metrics.psnr(large, target, "y"), metrics.ssim(large, target, "y"), share)
             for way, large, share in ways(model, variables, small, thresholds, policies)
@@ -84,6 +84,11 @@ def evaluate(
                 {way: float(ssim[t]) for way, (_, ssim, _) in by_way.items()},
                 {way: share for way, (_, _, share) in by_way.items()},
             )
+
+
+def reduced(target: np.ndarray, degradation: sequences.Degradation = "bi") -> np.ndarray:
+    """Small frames of large ones, rounded to 8 bits: uint8 [T, H, W, 3] -> [T, H / 4, W / 4, 3]."""
+    return np.stack([np.asarray(_degraded(frame, degradation)) for frame in target])
 
 
 def ways(

@@ -147,6 +147,7 @@ def add_video_options(command: argparse.ArgumentParser, maps: str) -> None:
     command.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     command.add_argument("--keep-partial", action="store_true", help="of a clip that breaks midway keep what is whole")
     command.add_argument("--maps", metavar="DIR", help=maps)
+    command.add_argument("--report", metavar="FILE", help="write a page to look at: frames, costs, every count (.html)")
     command.add_argument("--codec", choices=["h264", "hevc", "vp9", "av1", "ffv1"], help="default h264, in .webm vp9")
     command.add_argument("--crf", type=int, help="quality, lower is better (default h264 17, hevc 20, vp9 and av1 24)")
 
@@ -207,10 +208,11 @@ def upscale(arguments: argparse.Namespace) -> None:
 
 def check_input(arguments: argparse.Namespace) -> None:
     """What is wrong with the paths is said before the model loads; notes the size of the frames."""
-    from jaxdyn import jobs
+    from jaxdyn import jobs, report
 
     source = Path(arguments.source)
     jobs.check_paths(source, Path(arguments.target), arguments.overwrite)
+    report.check_path(arguments.report, arguments.overwrite, (source, arguments.target))
     known = jobs.open_source(source, arguments.source_fps).properties
     arguments.source_size = (known.width, known.height)
 
@@ -229,6 +231,7 @@ def video_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "map_folder": arguments.maps,
         "source_fps": arguments.source_fps,
         "settings": describe_model(arguments),
+        "report": arguments.report,
     }
 
 

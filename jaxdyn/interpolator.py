@@ -89,6 +89,12 @@ class Interpolator:
         """The static network of the same widths on the whole frame: what every share is a share of."""
         return flops.dense_cain(self.model, height, width)
 
+    def densely(self) -> "Interpolator | None":
+        """The same network on whole frames to the deepest exit; None where this is what it does already."""
+        if self.execution == "dense":
+            return None
+        return Interpolator(self.model, self.variables, "dense", self.device)
+
     def meet(self, budget: float, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
         """Sets, and gives, the bias on the finders' logits that brings the executed share of the dense FLOPs nearest to
         a budget.

@@ -23,6 +23,7 @@ from jaxdyn.accounting import Counts, Progress, Report, plural
 from jaxdyn.errors import SourceBrokenError, UserError
 from jaxdyn.output import Output, Plan, shown_until
 from jaxdyn.parts import Parts, Record
+from jaxdyn.report.job import JobPage
 from jaxdyn.threads import Worker, prefetch
 from jaxdyn.version import __version__
 from jaxdyn.video import Picture, Source, VideoSource
@@ -84,6 +85,7 @@ class Run(abc.ABC):
       progress: called after every source frame.
       part: of the clip.
       scale: how much larger the output's sides are.
+      page: what is shown of the job afterwards; None = nothing.
     """
 
     report = Report
@@ -97,8 +99,9 @@ class Run(abc.ABC):
         progress: Callable[[Progress], None] | None = None,
         part: Part = (None, None),
         scale: int = 1,
+        page: JobPage | None = None,
     ):
-        self.clip, self.output, self.parts, self.part = clip, output, parts, part
+        self.clip, self.output, self.parts, self.part, self.page = clip, output, parts, part, page
         self.map_folder, self.progress, self.began = map_folder, progress, clock.perf_counter()
         self.total, self.counts = Counts(), Counts()  # of whole segments, of the one at work
         for record in parts.records:
@@ -169,6 +172,10 @@ class Run(abc.ABC):
           submit: queues a call of a method of the writer.
         """
 
+    @abc.abstractmethod
+    def write_page(self, done: Report) -> None:
+        """Writes the page of the job."""
+
     def tell(self) -> None:
         """Reports progress."""
         if self.progress:
@@ -193,10 +200,10 @@ class Run(abc.ABC):
         return notes
 
     def finish(self, source: Path, target: Path, plan: Plan) -> Report:
-        """Joins the segments into the target.
+        """Joins the segments into the target, and writes the page if there is to be one.
 
         Raises:
-          UserError: there is no frame.
+          UserError: there is no frame; a page that cannot be written.
         """
         records, (since, until) = self.parts.records, self.part
         if not records:
@@ -206,7 +213,7 @@ class Run(abc.ABC):
         joined = self.parts.folder / f"joined{target.suffix}"
         notes = self.output.join(records, joined, self.clip, origin, is_cut=since is not None or until is not None)
         self.parts.finish(joined, target)
-        return self.report(
+        done = self.report(
             source=source,
             target=target,
             counts=self.total,
@@ -218,6 +225,9 @@ class Run(abc.ABC):
             size_in=self.size[::-1],
             size_out=self.size_out[::-1],
         )
+        if self.page is not None:
+            self.write_page(done)
+        return done
 
 
 def check_paths(source: Path, target: Path, overwrite: bool) -> None:

@@ -18,6 +18,8 @@ from jaxdyn.interpolating import Interpolation, Interpolator, make_plan
 from jaxdyn.jobs import check_budget, check_paths, describe_job, intervals, open_source, part_of, prepare_folder
 from jaxdyn.output import choose_output
 from jaxdyn.parts import Parts
+from jaxdyn.report import check_path
+from jaxdyn.report.job import InterpolationPage, UpscalingPage
 from jaxdyn.schedule import Keep
 from jaxdyn.upscaling import Upscaler, Upscaling
 from jaxdyn.windows import distinct
@@ -41,6 +43,7 @@ def interpolate_video(
     map_folder: str | Path | None = None,
     source_fps: Fraction | int | None = None,
     settings: str = "",
+    report: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Writes a video with in-between frames; sound and subtitles are copied.
@@ -63,6 +66,7 @@ def interpolate_video(
       map_folder: a folder for pictures of every Route, see `jaxdyn.maps`.
       source_fps: rate of an image folder; 24 if not given.
       settings: what else the frames depend on (weights, execution): a resumed run must have the same.
+      report: a file for a page of the job, see `jaxdyn.report.job`.
       progress: called after every source frame.
 
     Raises:
@@ -72,13 +76,16 @@ def interpolate_video(
     source, target = Path(source), Path(target)
     check_budget(budget)
     check_paths(source, target, overwrite)
+    check_path(report, overwrite, (source, target))
     clip = open_source(source, source_fps)  # Source: size, rate, clock, colours
     part = part_of(clip, start, end)  # s
     plan = make_plan(clip, factor, fps, part[0])  # what is shown when
     output = choose_output(clip, target, plan, codec, crf)
     job = describe_job(clip, plan, output, part, settings, budget=budget)
+    asked = {"model": settings, "factor": None if fps else factor, "fps": fps, "budget": budget}
+    page = InterpolationPage.at(report, asked | {"start, s": start, "end, s": end, "codec": codec, "crf": crf})
     with Parts(target, job, resume, overwrite) as parts:
-        run = Interpolation(clip, output, parts, interpolator, plan, prepare_folder(map_folder), progress, part)
+        run = Interpolation(clip, output, parts, interpolator, plan, prepare_folder(map_folder), progress, part, page)
         if budget is not None and not run.is_complete:
             run.meet(budget, keep_partial)  # pairs [H, W, 3] x 2 from all over the part
         with contextlib.closing(run.pictures(keep_partial)) as pictures:  # Picture [H, W, 3], one after the other
@@ -102,6 +109,7 @@ def upscale_video(
     map_folder: str | Path | None = None,
     source_fps: Fraction | int | None = None,
     settings: str = "",
+    report: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Writes a video with larger frames, each at its time; sound and subtitles are copied.
@@ -122,6 +130,7 @@ def upscale_video(
       map_folder: a folder for pictures of every Route, see `jaxdyn.maps`.
       source_fps: rate of an image folder; 24 if not given.
       settings: what else the frames depend on (weights, execution): a resumed run must have the same.
+      report: a file for a page of the job, see `jaxdyn.report.job`.
       progress: called after every source frame.
 
     Raises:
@@ -131,6 +140,7 @@ def upscale_video(
     source, target = Path(source), Path(target)
     check_budget(budget)
     check_paths(source, target, overwrite)
+    check_path(report, overwrite, (source, target))
     clip = open_source(source, source_fps)  # Source: size, rate, clock, colours
     part = part_of(clip, start, end)  # s
     plan = Keep()  # every frame at its own time
@@ -138,8 +148,10 @@ def upscale_video(
     length = upscaler.window_length(clip.properties.height, clip.properties.width)
     window = [upscaler.scale, length, upscaler.overlap]
     job = describe_job(clip, plan, output, part, settings, budget=budget, window=window)
+    asked = {"model": settings, "budget": budget}
+    page = UpscalingPage.at(report, asked | {"start, s": start, "end, s": end, "codec": codec, "crf": crf})
     with Parts(target, job, resume, overwrite) as parts:
-        run = Upscaling(clip, output, parts, upscaler, prepare_folder(map_folder), progress, part)
+        run = Upscaling(clip, output, parts, upscaler, prepare_folder(map_folder), progress, part, page)
         if budget is not None and not run.is_complete:
             run.meet(budget, keep_partial)  # windows [n, H, W, 3] from the beginning, a third, two thirds of the part
         with contextlib.closing(run.pictures(keep_partial)) as pictures:  # Picture [H, W, 3], one after the other

@@ -50,7 +50,7 @@ class Large:
     Attributes:
       frame: [4 H, 4 W, 3] float32 in [0, 1].
       blocks: [2, M, n_h, n_w] bool, which blocks ran, 0 backward, 1 forward; None where the network is static.
-      cost: of this frame, as executed; a window's overlap is borne by the frames that it gives.
+      cost: of this frame, as executed; a window's overlap is borne evenly by the frames that it gives.
     """
 
     frame: np.ndarray
@@ -144,9 +144,10 @@ class Upscaler:
             flops.skipvsr_stages(self.model, height, width)  # analysed once, while the device is at work
         large = np.asarray(large)[: last - first]
         real = None if blocks is None else np.asarray(blocks)[:, before : before + num]  # [2, n, M, n_h, n_w]
-        cost = self._cost(real, num, keep, height, width)
+        costs = self._costs(real, keep, height, width)
         return [
-            Large(frame, None if real is None else real[:, first + index], cost) for index, frame in enumerate(large)
+            Large(frame, None if real is None else real[:, first + index], cost)
+            for index, (frame, cost) in enumerate(zip(large, costs, strict=True))
         ]
 
     def dense_cost(self, height: int, width: int) -> Cost:
@@ -247,15 +248,23 @@ class Upscaler:
         counts = np.stack([_settled(is_real[::-1], ends[::-1])[::-1], _settled(is_real, starts)])
         return blocks, scores, counts
 
-    def _cost(self, blocks, num: int, keep: tuple[int, int], height: int, width: int) -> Cost:
-        """What each kept frame of a window costs."""
+    def _costs(self, blocks, keep: tuple[int, int], height: int, width: int) -> list[Cost]:
+        """What each kept frame of a window costs: its own tiles, and an even part of all else."""
+        num = keep[1] - keep[0]
         if blocks is None:
-            return self.dense_cost(height, width)
+            return [self.dense_cost(height, width)] * num
         route = BlockRoute(blocks[None])
         if self.execution == "masked":
             route = BlockRoute(np.ones_like(route.blocks))
         cost = flops.block_route_cost(self.model, route, height, width, keep)
-        return Cost(tuple(dataclasses.replace(s, times=s.times / (keep[1] - keep[0])) for s in cost.stages))
+        name = flops.skipvsr_stages(self.model, height, width)["tile"].name
+        own = route.blocks[0].sum(axis=(0, 2, 3, 4))[slice(*keep)]  # tiles that run on each kept frame
+
+        def of_frame(tiles: int) -> Cost:
+            excess = {name: tiles - float(own.mean())}
+            return Cost(tuple(dataclasses.replace(s, times=s.times / num + excess.get(s.name, 0)) for s in cost.stages))
+
+        return [of_frame(int(tiles)) for tiles in own]
 
     def _share_of(self, runs: float, height: int, width: int) -> float:
         """The share of the dense FLOPs where a share of the blocks runs, in a whole window."""

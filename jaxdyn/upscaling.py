@@ -3,6 +3,7 @@
 window -> large frames -> each written at its time, and again at the time of each repeat
 """
 
+import time as clock
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,10 +12,12 @@ import cv2
 import numpy as np
 
 from jaxdyn import maps, sampling
-from jaxdyn.accounting import Progress, UpscaleReport, plural
+from jaxdyn.accounting import Progress, Report, UpscaleReport, plural
 from jaxdyn.jobs import Part, Run, check_finite
 from jaxdyn.output import Output
 from jaxdyn.parts import Parts
+from jaxdyn.report.job import Frame, Pictures, UpscalingPage
+from jaxdyn.report.pictures import enlarged
 from jaxdyn.video import Source
 from jaxdyn.windows import Distinct, Window, arrays, cut_windows
 
@@ -82,13 +85,17 @@ class Upscaling(Run):
         map_folder: Path | None = None,
         progress: Callable[[Progress], None] | None = None,
         part: Part = (None, None),
+        page: UpscalingPage | None = None,
     ):
-        super().__init__(clip, output, parts, map_folder, progress, part, upscaler.scale)
+        super().__init__(clip, output, parts, map_folder, progress, part, upscaler.scale, page)
         self.upscaler = upscaler
         self.dense_flops = upscaler.dense_cost(*self.size).flops
+        if page is not None:
+            page.dense_flops = self.dense_flops
 
     def meet(self, budget: float, keep_partial: bool) -> None:
         """Has the model meet a budget, a share of the dense FLOPs, on windows sampled from the clip."""
+        began = clock.perf_counter()
         length = self.upscaler.window_length(*self.size) + 2 * self.upscaler.overlap
         samples = sampling.sample_frames(self.clip, self.part, length, keep_partial)
         if samples:
@@ -96,6 +103,8 @@ class Upscaling(Run):
             threshold = self.upscaler.meet(budget, windows)
             self.found = f"threshold {threshold:.4g} comes nearest to the budget of {100 * budget:g}%"
             self.found += f" on {plural(len(windows), 'sampled window')}"
+        if self.page is not None:
+            self.page.seconds_before = clock.perf_counter() - began
 
     def windows(self, frames: Iterator[Distinct]) -> Iterator[Window]:
         """What is still to be enlarged, from what is still to be read."""
@@ -104,12 +113,16 @@ class Upscaling(Run):
 
     def write(self, step: Window, writer: Any, submit: Callable[..., None]) -> None:
         """Writes the large frames of a window, each as often as it is shown."""
+        began = clock.perf_counter()
         larges = self.upscaler.window(*arrays(step.frames), step.keep)  # Large [scale H, scale W, 3]
+        if self.page is not None:
+            self.page.evaluated([large.cost for large in larges], clock.perf_counter() - began)
         larges.reverse()
         for frame in step.kept:
             large = larges.pop()  # and let go when it is written: large frames weigh most
             self.count(frame, large)
             self.draw(large)
+            self.note(frame, large)
             alpha = enlarge_alpha(frame.picture.alpha, self.size_out)
             for index, time in enumerate(frame.times):
                 self.counts.frames_in += 1
@@ -136,6 +149,28 @@ class Upscaling(Run):
             self.say_no_map()
             return
         self.save_map(maps.draw_blocks(large.frame, large.blocks, self.upscaler.model.grid(*self.size)))
+
+    def note(self, frame: Distinct, large: Large) -> None:
+        """Tells the page of a large frame, if there is to be one."""
+        if self.page is None:
+            return
+
+        def show() -> Pictures:
+            made = "dense" if large.blocks is None else "dynamic"
+            layers = {"input, bicubic": enlarged(frame.picture.rgb, *self.size_out), made: large.frame}
+            if large.blocks is None:
+                return Pictures(layers)
+            grid = self.upscaler.model.grid(*self.size)
+            return Pictures(layers, maps.block_cells(large.blocks, grid, self.upscaler.scale))
+
+        facts = () if large.blocks is None else (("blocks that ran", f"{large.blocks.mean():.1%}"),)
+        time = frame.times[0] - self.clip.properties.origin
+        self.page.routed(large.blocks)
+        self.page.made(Frame(self.number, time, large.cost, facts), show)
+
+    def write_page(self, done: Report) -> None:
+        """Writes the page, without dense pictures."""
+        self.page.write(done)
 
 
 def enlarge_alpha(alpha: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:

@@ -163,6 +163,9 @@ class Average:
     def dense_cost(self, height: int, width: int) -> Cost:
         return Cost((Stage("dense", 100.0, 0.0),))
 
+    def densely(self) -> "Average | None":
+        return Average() if self.has_route else None
+
     def meet(self, budget: float, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
         self.budgets.append((budget, len(pairs)))
         return -1.5

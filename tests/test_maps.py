@@ -86,6 +86,26 @@ def test_every_patch_has_the_strength_of_the_share_of_its_blocks(scale):
     np.testing.assert_allclose(picture[scale * 60, scale * 10] / 255, 0.4, atol=0.01)  # no block ran: the frame's grey
 
 
+def test_cells_say_what_a_picture_shows():
+    cells = maps.route_cells(496, 736, route([[0, 1, 2], [0, 1, 2]], [[5, 5, 5], [1, 3, 0]]))
+    assert [(cell.top, cell.bottom, cell.left, cell.right) for cell in cells[:4]] == [
+        (0, 248, 0, 248),
+        (0, 248, 248, 488),
+        (0, 248, 488, 736),
+        (248, 496, 0, 248),
+    ]
+    assert [cell.label for cell in cells] == ["1:5", "1/2:5", "1/4:5", "1:1", "1/2:3", "0"]
+    assert [round(cell.strength, 2) for cell in cells] == [0.7, 0.7, 0.7, 0.2, 0.45, 0]
+    assert cells[4].colour == tuple(map(float, maps.COLOURS[1]))
+    blocks = np.zeros((2, 2, 1, 2), bool)
+    blocks[0, :, 0, 1] = True
+    large = maps.block_cells(blocks, patches.grid(48, 94, 48, 46), scale=4)
+    assert [(cell.bottom, cell.left, cell.right, cell.label) for cell in large] == [
+        (192, 0, 188, "0%"),
+        (192, 188, 376, "50%"),
+    ]
+
+
 def test_blocks_of_another_grid_or_frame():
     grid, blocks = patches.grid(48, 94, 48, 46), np.ones((2, 3, 1, 2), bool)
     with pytest.raises(ValueError, match=r"\[2, num_block, 1, 2\]; got \(2, 3, 2, 2\)"):

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdyn import models, pretrained, upscaler
+from jaxdyn import flops, models, pretrained, upscaler
 from jaxdyn.errors import UserError
+from jaxdyn.types import BlockRoute
 
 HEIGHT, WIDTH = 12, 17
 LARGE = (4 * HEIGHT, 4 * WIDTH, 3)
@@ -60,6 +61,24 @@ def test_executions_agree_and_cost_what_they_run(network):
     none = upscaler.Upscaler(*network, threshold=1.0).window(clip, starts, (0, 3))
     assert none[0].cost.flops < made["packed"][0].cost.flops
     assert not none[1].blocks.any()  # the first and the last frame have nothing to be compared with
+
+
+def test_each_frame_costs_its_own_tiles(network):
+    clip, starts, keep = frames(6), starts_of(6), (0, 6)
+    made = upscaler.Upscaler(*network, threshold=0.99)
+    larges, model = made.window(clip, starts, keep), made.model
+    blocks = np.stack([large.blocks for large in larges], axis=1)[None]
+    whole = flops.block_route_cost(model, BlockRoute(blocks), HEIGHT, WIDTH, keep)
+    costs = np.array([large.cost.flops for large in larges])
+    assert costs.sum() == pytest.approx(whole.flops)
+    tiles = blocks.sum(axis=(0, 1, 3, 4, 5))
+    assert len(set(tiles)) > 1
+    one = flops.skipvsr_stages(model, HEIGHT, WIDTH)["tile"].flops
+    np.testing.assert_allclose(costs - costs[0], (tiles - tiles[0]) * one, atol=1)
+    part = made.window(clip, starts, (1, 4))  # what is outside of it is borne by these three, evenly
+    spent = np.array([large.cost.flops for large in part])
+    np.testing.assert_allclose(spent - spent[0], costs[1:4] - costs[1], atol=1)
+    assert spent.sum() > costs[1:4].sum()
 
 
 def test_windows_of_large_frames_are_shorter(network, monkeypatch):
