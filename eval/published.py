@@ -115,13 +115,17 @@ def _rows_of(table: Mapping[str, Any], notes: Mapping[str, Mapping[str, Any]]) -
         where = f"{citation}, {line['method']} {line.get('point', '')}".rstrip()
         values, common = line["values"], line.get("once", [])
         _require(len(values) == len(sizes), where, f"has {len(values)} benchmarks, expected {len(sizes)}")
-        _require(len(common) == len(once), where, f"has {len(common)} values of {', '.join(once)}")
+        _require(len(common) == len(once), where, f"has {len(common)} values of {once}")
         for (benchmark, size), scores in zip(sizes.items(), values, strict=True):
             if scores is None:
                 continue
+            _require(len(scores) == len(table["columns"]), where, f"has {len(scores)} values of {table['columns']}")
             columns = dict(zip((*once, *table["columns"]), (*common, *scores), strict=True))
             fields = _fields(columns, where, citation.partition(",")[0])
-            cited = [notes[key] for key in (*table["notes"], *line.get("notes", ()))]
+            cited = []
+            for key in (*table["notes"], *line.get("notes", ())):
+                _require(key in notes, where, f"has a note {key!r}, which is not among the file's notes")
+                cited.append(notes[key])
             said = tuple(note["says"] for note in cited if benchmark in note.get("of", [benchmark]))
             row = Row(benchmark, line["method"], line.get("point", ""), size=tuple(size), source=citation, notes=said)
             found.append(dataclasses.replace(row, **fields))
@@ -141,7 +145,7 @@ def _fields(columns: Mapping[str, Any], where: str, paper: str) -> dict[str, Any
         _require(name != "ssim" or value <= 1, where, f"has an SSIM of {value}, expected 1 at most")
         _require(name != "psnr" or 5 < value < 60, where, f"has a PSNR of {value} dB, expected 5 to 60")
         field, key, unit = COLUMNS[name]
-        exact = round(value * unit, 6)  # 4.9 million, not 4900000.000000001
+        exact = float(f"{value * unit:.12g}")  # 4.9 million, not 4900000.000000001
         if field == "ssim":
             fields["ssim"] = {WINDOWS[paper]: value}
         elif key:

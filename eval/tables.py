@@ -111,19 +111,21 @@ class _Sheet:
 
 
 class _Notes:
-    """Notes of rows, each with one number."""
+    """Notes of rows, each with one number but for those that all rows have."""
 
-    def __init__(self, rows: Iterable[Row]):
-        self._number = {note: 1 + i for i, note in enumerate(dict.fromkeys(n for row in rows for n in row.notes))}
+    def __init__(self, rows: Sequence[Row]):
+        found = dict.fromkeys(note for row in rows for note in row.notes)
+        self._common = [note for note in found if all(note in row.notes for row in rows)]
+        self._number = {note: 1 + i for i, note in enumerate(n for n in found if n not in self._common)}
 
     def marked(self, text: str, *rows: Row) -> str:
         """A cell with the numbers of its rows' notes."""
-        numbers = sorted({self._number[note] for row in rows for note in row.notes})
+        numbers = sorted({self._number[note] for row in rows for note in row.notes if note in self._number})
         return f"{text} [{', '.join(map(str, numbers))}]" if numbers else text
 
     @property
     def lines(self) -> list[str]:
-        return [f"[{number}] {note}" for note, number in self._number.items()]
+        return [*self._common, *(f"[{number}] {note}" for note, number in self._number.items())]
 
 
 def _by_row(rows: Sequence[Row], title: str) -> _Sheet:
@@ -197,7 +199,7 @@ def _columns(rows: Sequence[Row], method: Callable[[Row], str]) -> list[_Column]
         _Column(f"FLOPs ({unit})", lambda row: _count(row.flops, row.multiply_adds, 2, prefix)),
         _Column(f"Multiply-adds ({unit})", lambda row: _count(row.multiply_adds, row.flops, 0.5, prefix)),
         _Column("Share of dense (%)", lambda row: _fixed(row.share, 1, 0.01)),
-        _Column("Parameters (M)", lambda row: _fixed(row.parameters, 2, 1e6)),
+        _Column("Parameters (M)", lambda row: _trimmed(_fixed(row.parameters, 2, 1e6))),
     ]
     for platform in _keys([*(row.milliseconds for row in rows), *(row.dense_milliseconds for row in rows)]):
         columns += _times(platform)
@@ -217,8 +219,8 @@ def _times(platform: str) -> list[_Column]:
 
     name = platform.upper()
     return [
-        _Column(f"{name} (ms)", lambda row: _milliseconds(row.milliseconds.get(platform))),
-        _Column(f"{name}, dense (ms)", lambda row: _milliseconds(row.dense_milliseconds.get(platform))),
+        _Column(f"{name} (ms)", lambda row: _trimmed(_significant(row.milliseconds.get(platform)))),
+        _Column(f"{name}, dense (ms)", lambda row: _trimmed(_significant(row.dense_milliseconds.get(platform)))),
         _Column(f"{name} speed-up (dense / this)", ratio),
     ]
 
@@ -246,7 +248,10 @@ def _grouped(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def _source(row: Row) -> str:
-    return MEASURED if row.source == MEASURED else f"published: {row.source}"
+    """Where a row's figures are from; of costs without scores and times nothing was measured."""
+    if row.source != MEASURED:
+        return f"published: {row.source}"
+    return MEASURED if row.psnr is not None or row.milliseconds else "counted"
 
 
 def _scores(row: Row) -> str:
@@ -278,9 +283,8 @@ def _significant(value: float | None, unit: float = 1) -> str:
     return f"{value / unit:.{max(0, 3 - math.floor(math.log10(value / unit)))}f}"
 
 
-def _milliseconds(value: float | None) -> str:
-    """Four digits, or fewer where no more are known: papers print whole milliseconds."""
-    text = _significant(value)
+def _trimmed(text: str) -> str:
+    """A number without zeros at its end: papers print whole milliseconds, and tenths of a million parameters."""
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
