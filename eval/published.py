@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eval import protocols
 from eval.records import Row
+from jaxdyn.errors import UserError
 
 FILE = Path(__file__).with_name("published.json")
 
@@ -30,10 +32,6 @@ COLUMNS: dict[str, tuple[str, str, float]] = {
 
 WINDOWS = {"CAIN-SD": "window not told", "SkipVSR": "gaussian"}
 """Keys of SSIM by paper. SkipVSR repeats the figures of the field, whose window is Gaussian."""
-
-BENCHMARKS = ("xiph-2k", "xiph-4k", "reds120-val", "reds4", "vimeo-septuplet-y", "vid4-y", "udm10-y")
-BENCHMARKS += ("vimeo-septuplet-y-bd", "vid4-y-bd")
-"""Benchmarks that a row may be of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +107,10 @@ def _rows_of(table: Mapping[str, Any], notes: Mapping[str, Mapping[str, Any]]) -
     for name in (*once, *table["columns"]):
         _require(name in COLUMNS, citation, f"has a column {name!r}, expected one of {', '.join(COLUMNS)}")
     for benchmark in sizes:
-        _require(benchmark in BENCHMARKS, citation, f"has a benchmark {benchmark!r} that no protocol is of")
+        try:
+            protocols.named(benchmark)
+        except UserError as error:
+            raise ValueError(f"{FILE.name}: {citation}: {error}") from None
     found = []
     for line in table["rows"]:
         where = f"{citation}, {line['method']} {line.get('point', '')}".rstrip()

@@ -111,9 +111,10 @@ class _Sheet:
 
 
 class _Notes:
-    """Notes of rows, each with one number but for those that all rows have."""
+    """What is said below a table: protocols, and notes of rows, numbered but for those that all rows have."""
 
     def __init__(self, rows: Sequence[Row]):
+        self._protocols = [text for text in dict.fromkeys(row.protocol for row in rows) if text]
         found = dict.fromkeys(note for row in rows for note in row.notes)
         self._common = [note for note in found if all(note in row.notes for row in rows)]
         self._number = {note: 1 + i for i, note in enumerate(n for n in found if n not in self._common)}
@@ -125,7 +126,8 @@ class _Notes:
 
     @property
     def lines(self) -> list[str]:
-        return [*self._common, *(f"[{number}] {note}" for note, number in self._number.items())]
+        """Protocols first, then notes."""
+        return [*self._protocols, *self._common, *(f"[{number}] {note}" for note, number in self._number.items())]
 
 
 def _by_row(rows: Sequence[Row], title: str) -> _Sheet:

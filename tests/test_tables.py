@@ -91,6 +91,14 @@ def test_what_all_rows_share_is_said_once_and_empty_columns_are_left_out():
     assert tables.render([PRINTED]).endswith("\n- old\n- odd\n")  # of all rows: no numbers
 
 
+def test_every_table_prints_the_protocols_of_its_rows():
+    rows = [Row("a", "m", psnr=30.0, protocol="a: RGB."), Row("a", "n", psnr=31.0, protocol="a: RGB."), OTHER]
+    text = tables.render(rows)
+    assert text.endswith("\n- a: RGB.\n- [1] old\n")
+    assert r"\par\footnotesize a: RGB." in tables.render(rows, "latex")
+    assert [row["protocol"] for row in read_csv(tables.render(rows, "csv"))] == ["a: RGB.", "a: RGB.", ""]
+
+
 def test_a_row_that_was_counted_and_not_measured_says_so():
     assert cells(tables.render([Row("b", "m", flops=1e9), OTHER]))[0]["Source"] == "counted"
 
