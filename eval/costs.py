@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from jaxdyn import flops, models
+from jaxdyn import flops, models, routing
 from jaxdyn.models.basicvsr import BasicVSR
 from jaxdyn.models.cain_sd import CainSD
 from jaxdyn.models.skipvsr import SkipVSR
@@ -90,15 +90,17 @@ def cain_sd(model: CainSD, size: Size, share: float) -> Work:
         route = Route(scale.reshape(shape).astype(np.int32), depth.reshape(shape).astype(np.int32))
         return route, flops.route_cost(model, route, height, width, model.chunks)
 
-    if share == 0 or math.isinf(share):
-        route, cost = at(-1.0 if share == 0 else 1.0)
-        note = "" if len(choices) > 1 else "the only Route there is"
-        return Work(model, size, cost, dense, num_parameters(model), route, note)
-    near = min(np.linspace(-1, 1, 81), key=lambda shift: abs(at(shift)[1].share(dense) - share))
-    shift = min(np.linspace(near - 0.025, near + 0.025, 21), key=lambda shift: abs(at(shift)[1].share(dense) - share))
-    route, cost = at(shift)
-    note = f"the Route nearest to the published {share:.1%} of the dense FLOPs"
+    below, above = -1.0, 1.0  # every patch gets the cheapest choice, the dearest
+    for _ in range(NUM_HALVING if 0 < share < math.inf else 0):
+        middle = (below + above) / 2
+        below, above = (middle, above) if at(middle)[1].share(dense) < share else (below, middle)
+    route, cost = min(at(below), at(above), key=lambda found: abs(found[1].share(dense) - min(share, 1e9)))
+    note = f"the Route nearest to the published {share:.1%} of the dense FLOPs" if 0 < share < math.inf else ""
     return Work(model, size, cost, dense, num_parameters(model), route, note)
+
+
+NUM_HALVING = 12
+"""Turns of the search for a shift; they tell a thousand patches apart."""
 
 
 def _choices(model: CainSD, size: Size) -> np.ndarray:
@@ -177,17 +179,24 @@ def skipvsr(model: SkipVSR, size: Size, time: int, part: float, seed: int = 0) -
     random = np.random.RandomState(seed)
     ease = 0.5 * random.rand(*shape[:3], 1, *shape[4:]) + 0.5 * random.rand(*shape)
     runs = ease <= np.quantile(ease, part) if part > 0 else np.zeros(shape, bool)
-    return routed(model, size, BlockRoute(runs), f"{part:.1%} of the blocks run, packed, everything included")
+    return _routed(model, size, BlockRoute(runs))
 
 
-def routed(model: SkipVSR, size: Size, route: BlockRoute, note: str = "") -> Work:
-    """A clip's Route, executed packed: the cost of one of its frames, everything included."""
+def policy(model: SkipVSR, size: Size, time: int, name: str) -> Work:
+    """As `skipvsr`, with half of the blocks for all tiles, see `routing.skip_policy`."""
+    shape = (1, 2, time, model.num_block, *model.grid(size[1], size[0]).shape)
+    runs = routing.skip_policy(name, model.num_block)[:, None, None]
+    return _routed(model, size, BlockRoute(np.broadcast_to(runs, shape)))
+
+
+def _routed(model: SkipVSR, size: Size, route: BlockRoute) -> Work:
+    """The cost of a frame of a clip that executes its Route packed."""
     width, height = size
     whole = flops.block_route_cost(model, route, height, width, model.parallel)
     per_frame = 1 / route.blocks.shape[2]
     cost = Cost(tuple(dataclasses.replace(stage, times=stage.times * per_frame) for stage in whole.stages))
     dense = flops.dense_basicvsr(model, height, width)
-    return Work(model, size, cost, dense, num_parameters(model), route, note)
+    return Work(model, size, cost, dense, num_parameters(model), route, "executed packed, everything included")
 
 
 # Parameters

@@ -11,16 +11,19 @@ at the published shares where a network decides by what it sees.
 
 import argparse
 import ast
+import dataclasses
+import functools
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from flax import linen as nn
 
 from configs import cain_sd, skipvsr
-from eval import costs, published, tables
+from eval import costs, latency, published, tables
 from eval.paper_tables import SIZES, SMALL, TABLES, Line, PaperTable
 from eval.records import Row
 from jaxdyn import models, routing
@@ -62,6 +65,16 @@ def printed(table: PaperTable) -> list[Row]:
     return list(distinct.values())
 
 
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What a line of a table takes on one benchmark."""
+
+    benchmark: str
+    method: str
+    point: str
+    work: costs.Work
+
+
 def counted(table: PaperTable, size: costs.Size | None = None, fields: Mapping[str, Any] | None = None) -> list[Row]:
     """What each line of a table costs, for each benchmark.
 
@@ -70,22 +83,62 @@ def counted(table: PaperTable, size: costs.Size | None = None, fields: Mapping[s
       size: (W, H) of the input in pixels; the papers' by default.
       fields: of the networks, that differ from the published ones.
     """
-    rows, done = [], {}
+    return [_row(entry) for entry in _entries(table, size, fields or {}, _as_counted)]
+
+
+def timed(
+    table: PaperTable,
+    size: costs.Size | None = None,
+    fields: Mapping[str, Any] | None = None,
+    rounds: int = 3,
+    frames: int = 5,
+) -> list[Row]:
+    """What each line takes on this machine with random weights, executed packed, everything included.
+
+    Args:
+      table, size, fields: as of `counted`.
+      rounds: interleaved repetitions, of which the median counts.
+      frames: of a clip, for super-resolution.
+    """
+    entries = _entries(table, size, fields or {}, functools.partial(_as_executed, frames=frames))
+    spent: dict[costs.Work, tuple[float, float]] = {}
+    for at in dict.fromkeys(entry.work.size for entry in entries):
+        works = list(dict.fromkeys(entry.work for entry in entries if entry.work.size == at))
+        times, dense = latency.milliseconds(works, rounds, frames)
+        spent |= {work: (own, dense) for work, own in zip(works, times, strict=True)}
+    platform = jax.default_backend()
+    rows = []
+    for entry in entries:
+        own, dense = spent[entry.work]
+        rows.append(
+            dataclasses.replace(_row(entry), milliseconds={platform: own}, dense_milliseconds={platform: dense})
+        )
+    return rows
+
+
+def _entries(
+    table: PaperTable,
+    size: costs.Size | None,
+    fields: Mapping[str, Any],
+    works: Callable[[Line, nn.Module, costs.Size, Row | None], Iterable[tuple[str, str, costs.Work]]],
+) -> list[Entry]:
+    """The works of all lines and benchmarks; equal ones are made once."""
+    entries, done = [], {}
     for benchmark in table.benchmarks:
         at = size or SIZES.get(benchmark, SMALL)
         for line in table.lines:
             like = _published_cost(table, line, benchmark)
             key = (line.method, line.point, at, like and (like.share, like.multiply_adds))
             if key not in done:
-                done[key] = list(_works(line, network(table, line, fields or {}), at, like))
-            rows += [_row(benchmark, method, point, work) for method, point, work in done[key]]
-    return rows
+                done[key] = list(works(line, network(table, line, fields), at, like)) if line.runs else []
+            entries += [Entry(benchmark, *found) for found in done[key]]
+    return entries
 
 
 def network(table: PaperTable, line: Line, fields: Mapping[str, Any]) -> nn.Module:
     """The network of a line, as its configuration has it."""
     config = CONFIGS[table.config].get_config(line.variant or "published")
-    return models.build(config.name, **{**config.model.to_dict(), **line.fields, **fields})
+    return models.build(config.name, **{**config.model.to_dict(), **fields, **line.fields})
 
 
 def _published_cost(table: PaperTable, line: Line, benchmark: str) -> Row | None:
@@ -98,35 +151,55 @@ def _published_cost(table: PaperTable, line: Line, benchmark: str) -> Row | None
     return None
 
 
-def _works(line: Line, model: nn.Module, size: costs.Size, like: Row | None) -> Iterator[tuple[str, str, costs.Work]]:
-    """Method, point and cost of a line, as a paper counts it, and of what it leaves out."""
-    if not line.runs:
-        return
+def _as_counted(
+    line: Line, model: nn.Module, size: costs.Size, like: Row | None
+) -> Iterator[tuple[str, str, costs.Work]]:
+    """Method, point and cost of a line, as its paper counts, and of what that leaves out."""
     if isinstance(model, CainSD):
+        yield from _as_executed(line, model, size, like)
+        return
+    part = _part(line, model, like)
+    if part is not None:
+        note = "the blocks that the published multiply-adds imply; " if line.runs == "published" else ""
+        note += "SpyNet, gates and overlap are not counted, as in the paper"
+        yield line.method, line.point, costs.counted(model, size, part, note)
+    if line.runs == "dense" and (flows := costs.flows(model, size)):
+        yield "SpyNet", "both flows", flows
+
+
+def _as_executed(
+    line: Line, model: nn.Module, size: costs.Size, like: Row | None, frames: int = 1
+) -> Iterator[tuple[str, str, costs.Work]]:
+    """Method, point and cost of a line, everything included, and the Route that takes it."""
+    if isinstance(model, CainSD):
+        share = {"cheapest": 0.0, "dearest": math.inf}.get(line.runs, like and like.share)
         if line.runs == "dense":
             yield line.method, line.point, costs.dense_cain(model, size)
-            return
-        share = {"cheapest": 0.0, "dearest": math.inf}.get(line.runs, like and like.share)
-        if share is not None:
+        elif share is not None:
             yield line.method, line.point, costs.cain_sd(model, size, share)
-    elif line.runs == "published":
-        if like is not None and like.multiply_adds:
-            part = costs.blocks_of(like.multiply_adds)
-            note = f"{part:.1%} of the blocks, which the published multiply-adds imply; without SpyNet, gates, overlap"
-            yield line.method, line.point, costs.counted(model, size, part, note)
-    else:
-        part = float(routing.skip_policy(line.way, model.num_block).mean()) if line.runs == "half" else 1.0
-        note = f"{part:.0%} of the blocks; without SpyNet, gates, overlap"
-        yield line.method, line.point, costs.counted(model, size, part, note)
-        if line.runs == "dense" and (flows := costs.flows(model, size)):
-            yield "SpyNet", "both flows", flows
+    elif line.runs == "dense":
+        yield line.method, line.point, costs.dense_basicvsr(model, size)
+    elif line.runs == "half":
+        yield line.method, line.point, costs.policy(model, size, frames, line.way)
+    elif (part := _part(line, model, like)) is not None:
+        yield line.method, line.point, costs.skipvsr(model, size, frames, part)
 
 
-def _row(benchmark: str, method: str, point: str, work: costs.Work) -> Row:
+def _part(line: Line, model: nn.Module, like: Row | None) -> float | None:
+    """The part of the blocks that a line runs; None where the paper does not tell."""
+    if line.runs == "half":
+        return float(routing.skip_policy(line.way, model.num_block).mean())
+    if line.runs == "published":
+        return costs.blocks_of(like.multiply_adds) if like and like.multiply_adds else None
+    return 1.0
+
+
+def _row(entry: Entry) -> Row:
+    work = entry.work
     return Row(
-        benchmark,
-        method,
-        point,
+        entry.benchmark,
+        entry.method,
+        entry.point,
         size=work.size,
         flops=work.cost.flops,
         multiply_adds=work.cost.multiply_adds,

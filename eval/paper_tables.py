@@ -27,7 +27,7 @@ class Line:
       runs: what is counted and timed where no data is: "dense"; "published", what comes nearest to the published cost;
         "all" blocks, or "half" of them by the policy of the way's name; "cheapest" and "dearest" of what the finders
         could choose; "" nothing.
-      way: the point as `eval.methods` calls it; `point` unless told.
+      way: the row of `eval.methods` that measures it; `point` unless told.
     """
 
     method: str
@@ -104,8 +104,8 @@ _BASICVSR = Line("BasicVSR", "dense", "published", runs="dense")
 
 def _alpha(value: str, variant: str = "published", point: str = "") -> Line:
     """SkipVSR at a threshold; with `point`, another network than the final one."""
-    way = f"alpha {value}"
-    return Line("SkipVSR", point or way, variant, runs="all" if value == "0" else "published", way=way)
+    runs = "all" if value == "0" else "published"
+    return Line("SkipVSR", point or f"alpha {value}", variant, runs=runs, way=f"alpha{value}")
 
 
 def _policy(name: str, variant: str, point: str) -> Line:
