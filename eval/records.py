@@ -31,6 +31,7 @@ class Row:
       clips_ssim: SSIM of each clip, with the protocol's first window.
       counts: what routing did: executed patches or blocks by name, such as {"scale 1": 12, "exit 3": 4}.
       protocol: `Protocol.sentence` of the benchmark, so that figures never travel without it; "" for published ones.
+      notes: what a reader should know of these figures, one sentence each.
     """
 
     benchmark: str
@@ -53,3 +54,4 @@ class Row:
     clips_ssim: dict[str, float] = dataclasses.field(default_factory=dict)
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
     protocol: str = ""
+    notes: tuple[str, ...] = ()

@@ -1,4 +1,8 @@
-"""Records as tables, for people and for programs."""
+"""Records as tables, for people (Markdown, LaTeX) and for programs (CSV, JSON).
+
+A table for people has units in its headers and no column that is empty in all rows. What is the same in all rows stands
+above it, notes stand below it, both FLOP conventions beside each other, milliseconds beside those of the dense network.
+"""
 
 import csv
 import dataclasses
@@ -41,10 +45,9 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
 def render(rows: Sequence[Row], form: Form = "markdown", title: str = "") -> str:
     """Rows as one table, text that ends in a line's end.
 
-    Rows of one method at one point stand together, the measured before the published. "markdown" and "latex" (booktabs)
-    are rounded, with units in the headers and without columns that are empty in all rows; of the two FLOP conventions
-    one may be unknown, and then half or twice the other is shown after "≈". "csv" has a record in a line, unrounded, in
-    base units; "json" is the records.
+    Rows of one benchmark, method and point stand together, the measured before the published. Of the two FLOP
+    conventions one may be unknown: Markdown and LaTeX show half or twice the other after "≈". CSV has a record in a
+    line, unrounded and in base units; JSON is the records.
 
     Args:
       rows: what to show; none gives a table without rows.
@@ -54,9 +57,20 @@ def render(rows: Sequence[Row], form: Form = "markdown", title: str = "") -> str
     Raises:
       ValueError: another form.
     """
-    if form not in _FORMS:
-        raise ValueError(f"form is {form!r}, expected one of {', '.join(_FORMS)}")
-    return _FORMS[form](beside(rows), title)
+    return _write(rows, form, lambda rows: _by_row(beside(rows), title))
+
+
+def render_across(rows: Sequence[Row], form: Form = "markdown", title: str = "") -> str:
+    """As `render`, but for people a method's point has one line and every benchmark its own column of scores.
+
+    What differs between benchmarks beside the scores has a column for each as well. SSIM is of a row's first window.
+    """
+    return _write(rows, form, lambda rows: _by_benchmark(rows, title))
+
+
+def render_clips(rows: Sequence[Row], form: Form = "markdown", title: str = "") -> str:
+    """As `render`, but for people it shows PSNR by clip, and their mean."""
+    return _write(rows, form, lambda rows: _by_clip(beside(rows), title))
 
 
 def beside(rows: Iterable[Row]) -> list[Row]:
@@ -72,80 +86,208 @@ def beside(rows: Iterable[Row]) -> list[Row]:
     ]
 
 
+# What people see
+
+
 @dataclasses.dataclass(frozen=True)
 class _Column:
-    """A header and what stands under it for a row, "" for nothing."""
+    """A header and what stands under it for a row, "" for nothing; `is_common`: said once if all rows agree."""
 
     header: str
     cell: Callable[[Row], str]
     is_number: bool = True
+    is_common: bool = False
 
 
-def _columns(rows: Sequence[Row]) -> list[_Column]:
+@dataclasses.dataclass(frozen=True)
+class _Sheet:
+    """A table of text: headers with "r" or "l" for how they stand, lines, what is said above and below."""
+
+    title: str
+    headers: Mapping[str, str]
+    lines: Sequence[Sequence[str]]
+    above: Sequence[str]
+    below: Sequence[str]
+
+
+class _Notes:
+    """What is said below a table: protocols, and notes of rows, numbered but for those that all rows have."""
+
+    def __init__(self, rows: Sequence[Row]):
+        self._protocols = [text for text in dict.fromkeys(row.protocol for row in rows) if text]
+        found = dict.fromkeys(note for row in rows for note in row.notes)
+        self._common = [note for note in found if all(note in row.notes for row in rows)]
+        self._number = {note: 1 + i for i, note in enumerate(n for n in found if n not in self._common)}
+
+    def marked(self, text: str, *rows: Row) -> str:
+        """A cell with the numbers of its rows' notes."""
+        numbers = sorted({self._number[note] for row in rows for note in row.notes if note in self._number})
+        return f"{text} [{', '.join(map(str, numbers))}]" if numbers else text
+
+    @property
+    def lines(self) -> list[str]:
+        """Protocols first, then notes."""
+        return [*self._protocols, *self._common, *(f"[{number}] {note}" for note, number in self._number.items())]
+
+
+def _by_row(rows: Sequence[Row], title: str) -> _Sheet:
+    """One line a row."""
+    notes = _Notes(rows)
+    columns, above = _split(_columns(rows, lambda row: notes.marked(row.method, row)), rows)
+    return _sheet(title, columns, [[column.cell(row) for column in columns] for row in rows], above, notes)
+
+
+def _by_benchmark(rows: Sequence[Row], title: str) -> _Sheet:
+    """One line for each method, point, weights and source."""
+    notes, groups = _Notes(rows), _grouped(rows)
+    scores = [
+        _Column(f"{name}: PSNR (dB) / SSIM", lambda row, name=name: _scores(row) if row.benchmark == name else "")
+        for name in dict.fromkeys(row.benchmark for row in rows)
+    ]
+    columns: list[_Column] = []
+    for column in _columns(rows, lambda row: row.method):
+        if column.header == "Benchmark" or column.header.startswith(("PSNR", "SSIM")):
+            continue
+        if all(len({column.cell(row) for row in group}) == 1 for group in groups):
+            columns.append(column)
+        else:
+            columns += [_only(column, score.header.partition(":")[0]) for score in scores]
+    columns, above = _split([*columns, *scores], rows)
+
+    def cell(column: _Column, group: Sequence[Row]) -> str:
+        text = next(filter(None, map(column.cell, group)), "")
+        return notes.marked(text, *group) if column.header == "Method" else text
+
+    lines = [[cell(column, group) for column in columns] for group in groups]
+    return _sheet(title, columns, lines, above, notes)
+
+
+def _only(column: _Column, benchmark: str) -> _Column:
+    """The column for rows of one benchmark."""
+    cell = lambda row: column.cell(row) if row.benchmark == benchmark else ""  # noqa: E731
+    return dataclasses.replace(column, header=f"{benchmark}: {column.header}", cell=cell)
+
+
+def _by_clip(rows: Sequence[Row], title: str) -> _Sheet:
+    """One line a row: PSNR of its clips."""
+    notes, shown = _Notes(rows), ("Benchmark", "Method", "Point", "Weights", "Source", "PSNR (dB)")
+    columns = [c for c in _columns(rows, lambda row: notes.marked(row.method, row)) if c.header in shown]
+    columns += [
+        _Column(f"{clip} (dB)", lambda row, clip=clip: _fixed(row.clips.get(clip), 2))
+        for clip in _keys(row.clips for row in rows)
+    ]
+    columns, above = _split(columns, rows)
+    return _sheet(title, columns, [[column.cell(row) for column in columns] for row in rows], above, notes)
+
+
+def _columns(rows: Sequence[Row], method: Callable[[Row], str]) -> list[_Column]:
     """What of the records people read, without columns that are empty in all rows."""
     prefix, unit = _prefix(rows)
+    has_published = any(row.source != MEASURED for row in rows)
     columns = [
-        _Column("Benchmark", lambda row: row.benchmark, False),
-        _Column("Method", lambda row: row.method, False),
-        _Column("Point", lambda row: row.point, False),
-        _Column("Weights", lambda row: row.weights, False),
-        _Column("Source", lambda row: "" if row.source == MEASURED else f"published: {row.source}", False),
-        _Column("PSNR (dB)", lambda row: _number(row.psnr, 2)),
+        _Column("Benchmark", lambda row: row.benchmark, is_number=False, is_common=True),
+        _Column("Method", method, is_number=False),
+        _Column("Point", lambda row: row.point, is_number=False),
+        _Column("Weights", lambda row: row.weights, is_number=False, is_common=True),
+        _Column("Source", lambda row: _source(row) if has_published else "", is_number=False),
+        _Column("PSNR (dB)", lambda row: _fixed(row.psnr, 2)),
     ]
     columns += [
-        _Column(f"SSIM ({window})", lambda row, window=window: _number(row.ssim.get(window), 4))
+        _Column(f"SSIM ({window})", lambda row, window=window: _fixed(row.ssim.get(window), 4))
         for window in _keys(row.ssim for row in rows)
     ]
     columns += [
-        _Column("Input (px)", lambda row: f"{row.size[0]}x{row.size[1]}" if row.size else "", False),
+        _Column("Input (px)", lambda row: f"{row.size[0]}x{row.size[1]}" if row.size else "", False, True),
         _Column(f"FLOPs ({unit})", lambda row: _count(row.flops, row.multiply_adds, 2, prefix)),
         _Column(f"Multiply-adds ({unit})", lambda row: _count(row.multiply_adds, row.flops, 0.5, prefix)),
-        _Column("Share of dense (%)", lambda row: _number(row.share, 1, 0.01)),
-        _Column("Parameters (M)", lambda row: _number(row.parameters, 2, 1e6)),
+        _Column("Share of dense (%)", lambda row: _fixed(row.share, 1, 0.01)),
+        _Column("Parameters (M)", lambda row: _trimmed(_fixed(row.parameters, 2, 1e6))),
     ]
     for platform in _keys([*(row.milliseconds for row in rows), *(row.dense_milliseconds for row in rows)]):
         columns += _times(platform)
     columns += [
-        _Column("Peak memory (MiB)", lambda row: _number(row.peak_memory, 0, 2**20)),
-        _Column("Frames", lambda row: str(row.num_frame or "")),
+        _Column("Peak memory (MiB)", lambda row: _fixed(row.peak_memory, 0, 2**20)),
+        _Column("Frames", lambda row: str(row.num_frame or ""), is_common=True),
     ]
-    kept = [column for column in columns if any(map(column.cell, rows))]
-    sources = next((column for column in kept if column.header == "Source"), None)
-    if sources:  # what is not published is measured, and says so where both stand
-        measured = _Column("Source", lambda row: sources.cell(row) or MEASURED, False)
-        kept[kept.index(sources)] = measured
-    return kept
+    return [column for column in columns if any(map(column.cell, rows))]
 
 
 def _times(platform: str) -> list[_Column]:
-    """Milliseconds on a platform, those of the dense network, and how many times faster than it."""
+    """Milliseconds on a platform, those of the dense network, and how many times as fast as it."""
 
     def ratio(row: Row) -> str:
         spent, dense = row.milliseconds.get(platform), row.dense_milliseconds.get(platform)
-        return _number(dense / spent, 2) if spent and dense else ""
+        return _fixed(dense / spent, 2) if spent and dense else ""
 
     name = platform.upper()
     return [
-        _Column(f"{name} time (ms)", lambda row: _number(row.milliseconds.get(platform), 1)),
-        _Column(f"{name} time, dense (ms)", lambda row: _number(row.dense_milliseconds.get(platform), 1)),
+        _Column(f"{name} (ms)", lambda row: _trimmed(_significant(row.milliseconds.get(platform)))),
+        _Column(f"{name}, dense (ms)", lambda row: _trimmed(_significant(row.dense_milliseconds.get(platform)))),
         _Column(f"{name} speed-up (dense / this)", ratio),
     ]
 
 
+def _split(columns: Sequence[_Column], rows: Sequence[Row]) -> tuple[list[_Column], list[str]]:
+    """Columns that tell rows apart, and what is said once because all rows agree."""
+    once = [c for c in columns if c.is_common and rows and len({c.cell(row) for row in rows}) == 1]
+    return [c for c in columns if c not in once], [f"{c.header}: {c.cell(rows[0])}" for c in once]
+
+
+def _sheet(
+    title: str, columns: Sequence[_Column], lines: Sequence[Sequence[str]], above: Sequence[str], notes: _Notes
+) -> _Sheet:
+    return _Sheet(title, {c.header: "r" if c.is_number else "l" for c in columns}, lines, above, notes.lines)
+
+
+def _grouped(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows that differ in their benchmark alone, together; of a method and point the measured first."""
+    groups: dict[tuple[str, str], dict[tuple[str, str], list[Row]]] = {}
+    for row in rows:
+        of_point = groups.setdefault((row.method, row.point), {})
+        of_point.setdefault((row.source, row.weights), []).append(row)
+    order = lambda group: group[0].source != MEASURED  # noqa: E731
+    return [group for of_point in groups.values() for group in sorted(of_point.values(), key=order)]
+
+
+def _source(row: Row) -> str:
+    """Where a row's figures are from; of costs without scores and times nothing was measured."""
+    if row.source != MEASURED:
+        return f"published: {row.source}"
+    return MEASURED if row.psnr is not None or row.milliseconds else "counted"
+
+
+def _scores(row: Row) -> str:
+    found = [_fixed(row.psnr, 2), _fixed(next(iter(row.ssim.values()), None), 4)]
+    return " / ".join(filter(None, found))
+
+
 def _prefix(rows: Sequence[Row]) -> tuple[float, str]:
-    """One unit for both FLOP conventions of all rows: that of the largest."""
-    largest = max((count for row in rows for count in (row.flops, row.multiply_adds) if count), default=1e9)
-    return next(((value, unit) for value, unit in _PREFIXES if largest >= value), _PREFIXES[-1])
+    """One unit for both FLOP conventions of all rows, so that most have digits before the point."""
+    counts = sorted(row.flops or 2 * row.multiply_adds for row in rows if row.flops or row.multiply_adds)
+    middle = counts[len(counts) // 2] if counts else 1e9
+    return next(((value, unit) for value, unit in _PREFIXES if middle >= value), _PREFIXES[-1])
 
 
 def _count(value: float | None, other: float | None, factor: float, prefix: float) -> str:
     if value is not None or other is None:
-        return _number(value, 3 if prefix == 1e12 else 1, prefix)
-    return "≈ " + _number(other * factor, 3 if prefix == 1e12 else 1, prefix)
+        return _significant(value, prefix)
+    return "≈ " + _significant(other * factor, prefix)
 
 
-def _number(value: float | None, digits: int, unit: float = 1) -> str:
+def _fixed(value: float | None, digits: int, unit: float = 1) -> str:
     return "" if value is None else f"{value / unit:.{digits}f}"
+
+
+def _significant(value: float | None, unit: float = 1) -> str:
+    """Four digits, or all of those before the point."""
+    if value is None or value <= 0:
+        return "" if value is None else "0"
+    return f"{value / unit:.{max(0, 3 - math.floor(math.log10(value / unit)))}f}"
+
+
+def _trimmed(text: str) -> str:
+    """A number without zeros at its end: papers print whole milliseconds, and tenths of a million parameters."""
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _keys(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -153,41 +295,57 @@ def _keys(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for mapping in mappings for key in mapping))
 
 
-def _markdown(rows: Sequence[Row], title: str) -> str:
-    columns = _columns(rows)
+# Forms
+
+
+def _write(rows: Sequence[Row], form: Form, sheet: Callable[[Sequence[Row]], _Sheet]) -> str:
+    if form == "csv":
+        return _csv(beside(rows))
+    if form == "json":
+        return json.dumps([_finite(dataclasses.asdict(row)) for row in beside(rows)], indent=1, allow_nan=False) + "\n"
+    if form == "markdown":
+        return _markdown(sheet(rows))
+    if form == "latex":
+        return _latex(sheet(rows))
+    raise ValueError(f"form (={form!r}) must be 'markdown', 'csv', 'json' or 'latex'")
+
+
+def _markdown(sheet: _Sheet) -> str:
     escape = lambda text: text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")  # noqa: E731
-    lines = [
-        [escape(column.header) for column in columns],
-        ["---:" if column.is_number else "---" for column in columns],
-        *([escape(column.cell(row)) for column in columns] for row in rows),
+    rules = ["---:" if side == "r" else "---" for side in sheet.headers.values()]
+    lines = [sheet.headers, rules, *sheet.lines]
+    parts = [
+        f"**{sheet.title}**\n" if sheet.title else "",
+        f"{'; '.join(sheet.above)}.\n" if sheet.above else "",
+        "".join(f"| {' | '.join(map(escape, line))} |\n" for line in lines) if sheet.headers else "(no rows)\n",
+        "".join(f"- {line}\n" for line in sheet.below),
     ]
-    text = "".join(f"| {' | '.join(line)} |\n" for line in lines) if columns else "(no rows)\n"
-    return (f"**{title}**\n\n" if title else "") + text
+    return "\n".join(filter(None, parts))
 
 
-def _latex(rows: Sequence[Row], title: str) -> str:
-    columns = _columns(rows)
+def _latex(sheet: _Sheet) -> str:
     escape = lambda text: "".join(_LATEX.get(letter, letter) for letter in text)  # noqa: E731
     line = lambda cells: " & ".join(map(escape, cells)) + r" \\"  # noqa: E731
+    caption = ". ".join(filter(None, [sheet.title, "; ".join(sheet.above)]))
     lines = [
         r"\begin{table}",
         r"\centering",
-        *([rf"\caption{{{escape(title)}}}"] if title else []),
-        rf"\begin{{tabular}}{{{''.join('r' if column.is_number else 'l' for column in columns) or 'l'}}}",
+        *([rf"\caption{{{escape(caption)}}}"] if caption else []),
+        rf"\begin{{tabular}}{{{''.join(sheet.headers.values()) or 'l'}}}",
         r"\toprule",
-        line(column.header for column in columns),
+        line(sheet.headers),
         r"\midrule",
-        *(line(column.cell(row) for column in columns) for row in rows),
+        *map(line, sheet.lines),
         r"\bottomrule",
         r"\end{tabular}",
+        *(rf"\par\footnotesize {escape(note)}" for note in sheet.below),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _csv(rows: Sequence[Row], title: str) -> str:
+def _csv(rows: Sequence[Row]) -> str:
     """A record in a line; mappings become a column for each key, and the two FLOP conventions stay together."""
-    del title
     flat = [_flat(row) for row in rows]
     keys = {key: None for field in dataclasses.fields(Row) for row in flat for key in row if key[0] == field.name}
     filled = {key for row in flat for key, value in row.items() if value not in (None, "")}
@@ -213,12 +371,8 @@ def _flat(row: Row) -> dict[tuple[str, ...], Any]:
             flat[(field.name,)] = value
     flat[("size",)] = f"{row.size[0]}x{row.size[1]}" if row.size else None
     flat[("num_frame",)] = row.num_frame or None
+    flat[("notes",)] = "; ".join(row.notes)
     return flat
-
-
-def _json(rows: Sequence[Row], title: str) -> str:
-    del title
-    return json.dumps([_finite(dataclasses.asdict(row)) for row in rows], indent=1, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:
@@ -226,14 +380,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(part) for key, part in value.items()}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-_FORMS: dict[str, Callable[[Sequence[Row], str], str]] = {
-    "markdown": _markdown,
-    "csv": _csv,
-    "json": _json,
-    "latex": _latex,
-}
 
 
 def show(
