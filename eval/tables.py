@@ -12,9 +12,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from rich import console, table
-
-from eval import evaluate, upscaling
 from eval.records import MEASURED, Row
 
 Form = Literal["markdown", "csv", "json", "latex"]
@@ -73,11 +70,35 @@ def render_clips(rows: Sequence[Row], form: Form = "markdown", title: str = "") 
     return _write(rows, form, lambda rows: _by_clip(beside(rows), title))
 
 
+def render_grid(
+    headers: Mapping[str, str], lines: Sequence[Sequence[str]], form: Form = "markdown", title: str = ""
+) -> str:
+    """A table of any text for people.
+
+    Args:
+      headers: "l" or "r" for how a column stands, by header.
+      lines: cells.
+      form: "markdown" or "latex".
+      title: as of `render`.
+
+    Raises:
+      ValueError: another form.
+    """
+    if form not in ("markdown", "latex"):
+        raise ValueError(f"form (={form!r}) must be 'markdown' or 'latex', which people read")
+    return _write((), form, lambda _: _Sheet(title, headers, lines, (), ()))
+
+
+def base(benchmark: str) -> str:
+    """The benchmark that rows belong to: an incomplete one stands with the whole."""
+    return benchmark.partition(",")[0]
+
+
 def beside(rows: Iterable[Row]) -> list[Row]:
     """Rows with those of one benchmark, method and point next to each other, measured first; else as they came."""
     groups: dict[str, dict[tuple[str, str], list[Row]]] = {}
     for row in rows:
-        groups.setdefault(row.benchmark, {}).setdefault((row.method, row.point), []).append(row)
+        groups.setdefault(base(row.benchmark), {}).setdefault((row.method, row.point), []).append(row)
     return [
         row
         for methods in groups.values()
@@ -183,13 +204,13 @@ def _by_clip(rows: Sequence[Row], title: str) -> _Sheet:
 def _columns(rows: Sequence[Row], method: Callable[[Row], str]) -> list[_Column]:
     """What of the records people read, without columns that are empty in all rows."""
     prefix, unit = _prefix(rows)
-    has_published = any(row.source != MEASURED for row in rows)
+    is_mixed = any(_source(row) != MEASURED for row in rows)
     columns = [
         _Column("Benchmark", lambda row: row.benchmark, is_number=False, is_common=True),
         _Column("Method", method, is_number=False),
         _Column("Point", lambda row: row.point, is_number=False),
         _Column("Weights", lambda row: row.weights, is_number=False, is_common=True),
-        _Column("Source", lambda row: _source(row) if has_published else "", is_number=False),
+        _Column("Source", lambda row: _source(row) if is_mixed else "", is_number=False, is_common=True),
         _Column("PSNR (dB)", lambda row: _fixed(row.psnr, 2)),
     ]
     columns += [
@@ -279,10 +300,10 @@ def _fixed(value: float | None, digits: int, unit: float = 1) -> str:
 
 
 def _significant(value: float | None, unit: float = 1) -> str:
-    """Four digits, or all of those before the point."""
+    """Four digits, and one behind the point at least."""
     if value is None or value <= 0:
         return "" if value is None else "0"
-    return f"{value / unit:.{max(0, 3 - math.floor(math.log10(value / unit)))}f}"
+    return f"{value / unit:.{max(1, 3 - math.floor(math.log10(value / unit)))}f}"
 
 
 def _trimmed(text: str) -> str:
@@ -380,52 +401,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(part) for key, part in value.items()}
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def show(
-    title: str, records: Sequence[evaluate.Record], has_ssim: bool = False, out: console.Console | None = None
-) -> None:
-    """Print the means by clip, what is gained over exit 0, and how the finders decide.
-
-    Args:
-      title: of the table.
-      records: what `evaluate.evaluate` gave.
-      has_ssim: whether the records hold SSIM.
-      out: where to; the terminal by default.
-    """
-    out = out or console.Console(width=max(console.Console().width, 120))
-    means, shares = evaluate.mean_by_clip(records), evaluate.mean_by_clip(records, "share")
-    ways = list(means["mean"])
-    printed = table.Table("clip", *ways, "share of dense", title=f"{title}: RGB PSNR, dB")
-    for clip, row in means.items():
-        printed.add_row(clip, *(f"{row[way]:.2f}" for way in ways), f"{shares[clip]['share']:.1%}")
-    gains = means["mean"]
-    printed.add_row("over exit 0", *(f"{gains[way] - gains['exit 0']:+.2f}" for way in ways), "")
-    out.print(printed)
-    if has_ssim:
-        similar = table.Table("clip", *ways, title=f"{title}: SSIM")
-        for clip, row in evaluate.mean_by_clip(records, "ssim").items():
-            similar.add_row(clip, *(f"{row[way]:.4f}" for way in ways))
-        out.print(similar)
-    scales, depths = (
-        [sum(column) for column in zip(*(getattr(record, what) for record in records), strict=True)]
-        for what in ("scales", "depths")
-    )
-    out.print(f"patches that are computed, by scale 1, 1/2, 1/4: {scales}; all patches by exit, from 0: {depths}")
-
-
-def show_upscaling(title: str, records: Sequence[upscaling.Record], out: console.Console | None = None) -> None:
-    """Print the means by clip, one line for each way of upscaling.
-
-    Args:
-      title: of the table.
-      records: what `upscaling.evaluate` gave.
-      out: where to; the terminal by default.
-    """
-    out = out or console.Console(width=max(console.Console().width, 120))
-    psnr, ssim, share = (evaluate.mean_by_clip(records, what) for what in ("psnr", "ssim", "share"))
-    printed = table.Table("way", *psnr, "share of dense", title=f"{title}: PSNR, dB / SSIM of luma")
-    for way in psnr["mean"]:
-        scores = (f"{psnr[clip][way]:.2f} / {ssim[clip][way]:.4f}" for clip in psnr)
-        printed.add_row(way, *scores, f"{share['mean'][way]:.1%}" if way != "bicubic" else "")
-    out.print(printed)

@@ -25,6 +25,12 @@ Size = tuple[int, int]
 """(W, H) of the input, in pixels."""
 
 
+CAIN_FIELDS = ("num_feat", "num_group", "num_block", "reduction")
+"""What a CAIN-SD and its dense CAIN have in common."""
+BASICVSR_FIELDS = ("num_feat", "num_block", "num_hr", "motion")
+"""What a SkipVSR and its dense BasicVSR have in common."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Work:
     """What one frame takes, everything included that `cost` lists.
@@ -56,10 +62,6 @@ def dense_cain(model: CainSD, size: Size) -> Work:
     cost = flops.dense_cain(model, size[1], size[0])
     static = models.build("cain", **{name: getattr(model, name) for name in CAIN_FIELDS})
     return Work(model, size, cost, cost, num_parameters(static))
-
-
-CAIN_FIELDS = ("num_feat", "num_group", "num_block", "reduction")
-"""What a CAIN-SD and its dense CAIN have in common."""
 
 
 def cain_sd(model: CainSD, size: Size, share: float) -> Work:

@@ -51,6 +51,7 @@ class PaperTable:
       published: methods whose published rows are shown; none: all.
       costs: the table whose published costs its lines are counted by, by point or way; "" its own.
       is_across: benchmarks stand side by side, as their costs are the same.
+      has_blocks: how often each residual block ran is shown as well.
     """
 
     title: str
@@ -61,6 +62,7 @@ class PaperTable:
     published: tuple[str, ...] = ()
     costs: str = ""
     is_across: bool = False
+    has_blocks: bool = False
 
 
 # CAIN-SD
@@ -240,6 +242,7 @@ TABLES: dict[str, PaperTable] = {
         ("reds4",),
         tuple(map(_alpha, THRESHOLDS[1:])),
         costs="SkipVSR, Table 2",
+        has_blocks=True,
     ),
 }
 """By the name that `python -m eval.paper` takes."""
