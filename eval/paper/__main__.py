@@ -12,7 +12,7 @@ at the published shares where a network decides by what it sees.
 import argparse
 import ast
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,6 +24,7 @@ from eval.paper import counting, scores
 from eval.paper.declared import TABLES, PaperTable
 from eval.paper.work import Size
 from eval.records import Row
+from jaxdyn import pretrained
 from jaxdyn.errors import UserError, one_line
 
 
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def made(arguments: argparse.Namespace, errors: console.Console) -> tuple[list[Row], list[str]]:
     """The rows of a table but for published ones, and what is to be said of them; errors come before the work."""
     table, fields = TABLES[arguments.name], dict(arguments.fields)
+    if fields:
+        _check(table, fields)
     benchmarks = arguments.protocol or table.benchmarks
     given = scores.read(arguments.weights, table, benchmarks)
     samples, missing = scores.open_all(benchmarks, arguments.data, arguments.partial)
@@ -77,6 +80,15 @@ def made(arguments: argparse.Namespace, errors: console.Console) -> tuple[list[R
     lacking = scores.without_weights(table, benchmarks, given)
     remarks += [f"No weights: {text}" if not i else text for i, text in enumerate(lacking)]
     return rows, remarks
+
+
+def _check(table: PaperTable, fields: Mapping[str, Any]) -> None:
+    """Refuse fields that the networks of a table cannot have."""
+    for line in table.lines:
+        try:
+            pretrained.parameter_shapes(counting.network(table, line, fields))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"--fields: {one_line(error)}") from None
 
 
 def printed(table: PaperTable) -> list[Row]:

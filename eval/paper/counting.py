@@ -129,7 +129,7 @@ def _published_cost(table: PaperTable, line: Line, benchmark: str) -> Row | None
 def _as_counted(line: Line, model: nn.Module, size: work.Size, like: Row | None) -> Found:
     """A line as its paper counts it."""
     if isinstance(model, CainSD):
-        yield from _as_executed(line, model, size, like)
+        yield from _interpolation(line, model, size, like, is_executed=False)
         return
     part = _part(line, model, like)
     if part is not None:
@@ -143,17 +143,22 @@ def _as_counted(line: Line, model: nn.Module, size: work.Size, like: Row | None)
 def _as_executed(line: Line, model: nn.Module, size: work.Size, like: Row | None, frames: int = 1) -> Found:
     """A line with everything included, and the Route that takes it."""
     if isinstance(model, CainSD):
-        share = {"cheapest": 0.0, "dearest": math.inf}.get(line.runs, like and like.share)
-        if line.runs == "dense":
-            yield line.method, line.point, work.dense_cain(model, size)
-        elif share is not None:
-            yield line.method, line.point, work.cain_sd(model, size, share)
+        yield from _interpolation(line, model, size, like, is_executed=True)
     elif line.runs == "dense":
         yield line.method, line.point, work.dense_basicvsr(model, size)
     elif line.runs == "half":
         yield line.method, line.point, work.policy(model, size, frames, line.way)
     elif (part := _part(line, model, like)) is not None:
         yield line.method, line.point, work.skipvsr(model, size, frames, part)
+
+
+def _interpolation(line: Line, model: CainSD, size: work.Size, like: Row | None, is_executed: bool) -> Found:
+    """A line of CAIN-SD, whose paper counts everything."""
+    share = {"cheapest": 0.0, "dearest": math.inf}.get(line.runs, like and like.share)
+    if line.runs == "dense":
+        yield line.method, line.point, work.dense_cain(model, size)
+    elif share is not None:
+        yield line.method, line.point, work.cain_sd(model, size, share, is_executed)
 
 
 def _part(line: Line, model: nn.Module, like: Row | None) -> float | None:

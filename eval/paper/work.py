@@ -64,8 +64,8 @@ def dense_cain(model: CainSD, size: Size) -> Work:
     return Work(model, size, cost, cost, num_parameters(static))
 
 
-def cain_sd(model: CainSD, size: Size, share: float) -> Work:
-    """CAIN-SD on the Route whose executed cost comes nearest to a share of the dense FLOPs.
+def cain_sd(model: CainSD, size: Size, share: float, is_executed: bool = False) -> Work:
+    """CAIN-SD on the Route whose cost comes nearest to a share of the dense FLOPs.
 
     Patches get a difficulty, evenly spread in a fixed random order; a shift of all of them, found by search, turns it
     into steps from the cheapest to the dearest choice that the finders have.
@@ -74,6 +74,7 @@ def cain_sd(model: CainSD, size: Size, share: float) -> Work:
       model: its `fixed_scale` and `fixed_depth` limit the choices.
       size: of the frames.
       share: 0 gives the cheapest Route, infinity the dearest.
+      is_executed: count what packed execution runs, which fills its last chunks; else what the Route asks for.
 
     Raises:
       ValueError: a share below 0.
@@ -81,22 +82,30 @@ def cain_sd(model: CainSD, size: Size, share: float) -> Work:
     if not share >= 0:
         raise ValueError(f"share (={share}) must be at least 0, a share of the dense network's FLOPs")
     width, height = size
-    dense, choices = flops.dense_cain(model, height, width), _choices(model, size)
+    dense, table = flops.dense_cain(model, height, width), flops.patch_costs(model, height, width)  # [3, G + 1]
+    choices = _choices(model, table)
     shape = (1, *model.grid(height, width).shape)
     num_patch = math.prod(shape)
     difficulty = np.random.RandomState(0).permutation(num_patch) / max(num_patch - 1, 1)
 
-    def at(shift: float) -> tuple[Route, Cost]:
+    def at(shift: float) -> Route:
         steps = np.clip(np.round((len(choices) - 1) * (difficulty + shift)), 0, len(choices) - 1).astype(int)
         scale, depth = choices[steps].T
-        route = Route(scale.reshape(shape).astype(np.int32), depth.reshape(shape).astype(np.int32))
-        return route, flops.route_cost(model, route, height, width, model.chunks)
+        return Route(scale.reshape(shape).astype(np.int32), depth.reshape(shape).astype(np.int32))
 
     below, above = -1.0, 1.0  # every patch gets the cheapest choice, the dearest
-    for _ in range(NUM_HALVING if 0 < share < math.inf else 0):
+    once = flops.route_cost(model, at(below), height, width).flops - num_patch * table[tuple(choices[0])]
+
+    def share_at(shift: float) -> float:
+        route = at(shift)
+        return float(once + table[route.scale, route.depth].sum()) / dense.flops
+
+    for _ in range(NUM_HALVING):
         middle = (below + above) / 2
-        below, above = (middle, above) if at(middle)[1].share(dense) < share else (below, middle)
-    route, cost = min(at(below), at(above), key=lambda found: abs(found[1].share(dense) - min(share, 1e9)))
+        below, above = (middle, above) if share_at(middle) < share else (below, middle)
+    best = min((below, above), key=lambda shift: abs(share_at(shift) - share)) if share < math.inf else 1.0
+    route = at(best)
+    cost = flops.route_cost(model, route, height, width, model.chunks if is_executed else None)
     note = f"the Route nearest to the published {share:.1%} of the dense FLOPs" if 0 < share < math.inf else ""
     return Work(model, size, cost, dense, num_parameters(model), route, note)
 
@@ -105,9 +114,8 @@ NUM_HALVING = 12
 """Turns of the search for a shift; they tell a thousand patches apart."""
 
 
-def _choices(model: CainSD, size: Size) -> np.ndarray:
+def _choices(model: CainSD, table: np.ndarray) -> np.ndarray:
     """(scale, depth) of every choice that the finders have, from the cheapest to the dearest."""
-    table = flops.patch_costs(model, size[1], size[0])  # [3, G + 1]
     scales = range(len(SCALES)) if model.fixed_scale is None else [model.fixed_scale]
     depths = range(0 if model.has_exit0 else 1, model.num_group + 1)
     depths = depths if model.fixed_depth is None else [model.fixed_depth]
