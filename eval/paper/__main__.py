@@ -20,11 +20,9 @@ import jax
 from rich import console, progress
 
 from eval import published, tables
-from eval.paper import counting, scores
+from eval.paper import counting, scores, work
 from eval.paper.declared import TABLES, PaperTable
-from eval.paper.work import Size
 from eval.records import Row
-from jaxdyn import pretrained
 from jaxdyn.errors import UserError, one_line
 
 
@@ -84,11 +82,11 @@ def made(arguments: argparse.Namespace, errors: console.Console) -> tuple[list[R
 
 def _check(table: PaperTable, fields: Mapping[str, Any]) -> None:
     """Refuse fields that the networks of a table cannot have."""
-    for line in table.lines:
-        try:
-            pretrained.parameter_shapes(counting.network(table, line, fields))
-        except (TypeError, ValueError) as error:
-            raise UserError(f"--fields: {one_line(error)}") from None
+    try:
+        for network in {counting.network(table, line, fields) for line in table.lines}:
+            work.num_parameters(network)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--fields: {one_line(error)}") from None
 
 
 def printed(table: PaperTable) -> list[Row]:
@@ -189,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _size(text: str) -> Size:
+def _size(text: str) -> work.Size:
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"{text!r} must be WIDTHxHEIGHT in pixels, as in 1280x720")

@@ -212,6 +212,7 @@ def _routed(model: SkipVSR, size: Size, route: BlockRoute) -> Work:
 # Parameters
 
 
+@functools.cache
 def num_parameters(model: nn.Module, without: tuple[str, ...] = ()) -> int:
     """Numbers that a network learns, but for parts whose names begin as told; CARN-M's mean shift as published."""
     parts: Mapping[str, Any] = flops.shapes(model)["params"]
