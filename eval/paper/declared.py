@@ -154,7 +154,7 @@ TABLES: dict[str, PaperTable] = {
         (),
         ("xiph-2k",),
         (
-            _CAIN_SD,
+            dataclasses.replace(_CAIN_SD, point="ScaleNet sees motion, DepthNet the difference", way="finders"),
             _inputs("inputs-both", "both finders see motion and difference"),
             _inputs("inputs-still", "ScaleNet sees the difference, not the motion"),
             _inputs("inputs-moving", "DepthNet sees the motion, not the difference"),

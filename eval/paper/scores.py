@@ -103,7 +103,8 @@ def measured(
     for part in samples:
         plan = list(_plan(table, part.protocol, given))
         own = [one.weights for one in given if not one.variant]
-        more = points.build(part.protocol.task, own, others, part.protocol.length) if others else []
+        is_blurred = part.protocol.degradation == "bd"  # which wants networks of its own
+        more = [] if is_blurred or not others else points.build(part.protocol.task, own, others, part.protocol.length)
         methods = [*(method for _, method in plan), *more]
         found = evaluate(part, methods, rounds, on_clip) if methods else []
         for (line, _), row in itertools.zip_longest(plan, found, fillvalue=(None, None)):
@@ -137,7 +138,10 @@ def open_all(
     found: list[Samples] = []
     missing: dict[str, tuple[list[str], str]] = {}  # by dataset: its protocols, and what is wrong with the first
     for protocol in map(protocols.named, benchmarks):
-        problem = f"get {protocols.origin(protocol)}; give its folder with --data."
+        problem = (
+            f"get {protocols.origin(protocol)}, and give its folder with --data; or give --data RECORDS, which `python -m "
+            f"train.prepare --dataset {protocol.dataset} --manual_dir FOLDER --data_dir RECORDS` makes of it."
+        )
         try:
             if data is not None:
                 found.append(open_samples(protocol, data, is_partial))
@@ -145,29 +149,29 @@ def open_all(
         except UserError as error:
             problem = str(error)
         missing.setdefault(protocol.dataset, ([], problem))[0].append(protocol.name)
-    prepare = "`python -m train.prepare --dataset {} --manual_dir FOLDER --data_dir RECORDS` makes records of it once."
-    return found, [
-        f"{', '.join(names)}: {problem} {prepare.format(dataset)}" for dataset, (names, problem) in missing.items()
-    ]
+    return found, [f"{', '.join(names)}: {problem}" for names, problem in missing.values()]
 
 
 def without_weights(table: PaperTable, benchmarks: Sequence[str], given: Sequence[Given]) -> list[str]:
     """What to get for lines that no weights are there for."""
-    lines: dict[str, list[str]] = {}  # by variant
+    lacking: dict[str, dict[str, list[str]]] = {}  # by variant and method: points
     for protocol in map(protocols.named, benchmarks):
         for line in table.lines:
             if line.variant and not any(one.fits(line, protocol) for one in given):
-                named = lines.setdefault(variant_of(line, protocol), [])
-                if (name := f"{line.method} {line.point}") not in named:
-                    named.append(name)
-    if not lines:
+                points_of = lacking.setdefault(variant_of(line, protocol), {}).setdefault(line.method, [])
+                if line.point not in points_of:
+                    points_of.append(line.point)
+    if not lacking:
         return []
-    wanted = "; ".join(f"{variant} for {', '.join(names)}" for variant, names in lines.items())
-    remarks = [
-        f"{wanted}. The docstring of configs/{table.config}.py has the commands that train and export these variants; "
-        "--weights takes VARIANT=FILE, and of the network itself just FILE."
+    wanted = [
+        f"{variant} for " + ", ".join(f"{method} ({', '.join(points_of)})" for method, points_of in methods.items())
+        for variant, methods in lacking.items()
     ]
-    methods = {name.split()[0] for variant, names in lines.items() if variant in OWN for name in names}
+    remarks = [
+        f"{'; '.join(wanted)}. The docstring of configs/{table.config}.py has the commands that train and export these "
+        "variants; --weights takes VARIANT=FILE, and of the network itself just FILE."
+    ]
+    methods = {method for variant in set(OWN) & set(lacking) for method in lacking[variant]}
     return remarks + [f"{method} can be {how}." for method, how in CONVERTED.items() if method in methods]
 
 

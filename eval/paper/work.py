@@ -106,7 +106,7 @@ def cain_sd(model: CainSD, size: Size, share: float, is_executed: bool = False) 
     best = min((below, above), key=lambda shift: abs(share_at(shift) - share)) if share < math.inf else 1.0
     route = at(best)
     cost = flops.route_cost(model, route, height, width, model.chunks if is_executed else None)
-    note = f"the Route nearest to the published {share:.1%} of the dense FLOPs" if 0 < share < math.inf else ""
+    note = "a Route that comes near to the published share of the dense FLOPs" if 0 < share < math.inf else ""
     return Work(model, size, cost, dense, num_parameters(model), route, note)
 
 
