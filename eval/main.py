@@ -19,7 +19,6 @@ from typing import get_args
 
 import jax
 import ml_collections
-import numpy as np
 from rich import console, progress
 
 from eval import points, protocols, tables
