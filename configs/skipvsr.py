@@ -11,7 +11,8 @@ first, then the gates alone, then gates and student together with it as their te
 on two CPU cores shared with other work. Vid4's calendar and foliage, Y PSNR: 21.06 and 24.25 dB at threshold 0, 21.04
 and 24.20 at 77 % of the dense FLOPs; bicubic 20.31 and 23.49 (python -m eval.main --weights skipvsr --vid4 FOLDER).
 
-tiny: every stage in seconds on two CPU cores, for tests; no score.
+tiny: every stage in seconds on two CPU cores, for tests; no score. tiny-spynet: likewise the published curriculum, with
+SpyNet's stage.
 
 published: not run; for several GPUs and REDS. The paper took V100s, for a time that it does not tell. REDS4, RGB PSNR:
 BasicVSR 30.65, SkipVSR 30.60 dB at threshold 0, 29.76 at 0.94, 29.38 at 0.95 (Table 2).
@@ -153,6 +154,16 @@ def tiny(config: dict[str, Any]) -> None:
     }
 
 
+def tiny_spynet(config: dict[str, Any]) -> None:
+    """The published curriculum with a narrow BasicVSR in three steps a stage: SpyNet has one size only."""
+    published(config)
+    config |= {"log_every": 1, "save_every": 2}
+    config["model"] = {"num_feat": 8, "num_block": 4, "num_hr": 8, "interval": 2, "tiling": "patches"}
+    config["sequences"].update({"num_frame": 6, "smallest": 16})
+    for row in config["stages"].values():
+        row.update({"num_step": 3, "batch": 2, "size": 32, "num_frame": 3})
+
+
 def _sequences(**values: Any) -> variants.Change:
     return lambda config: config["sequences"].update(values)
 
@@ -172,7 +183,7 @@ def _interval(blocks: int) -> variants.Change:
     return lambda config: config.update(model={**config["model"], "interval": blocks})
 
 
-BASES = {"published": published, "small": small, "tiny": tiny}
+BASES = {"published": published, "small": small, "tiny": tiny, "tiny-spynet": tiny_spynet}
 
 DEGRADATIONS = {"bi": _sequences(degradation="bi"), "bd": _sequences(degradation="bd")}
 

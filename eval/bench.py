@@ -100,7 +100,7 @@ def route_at_share(model: CainSD, height: int, width: int, share: float, is_mixe
         return Route(scale.reshape(shape), np.minimum(depth, model.num_group).reshape(shape))
 
     def miss(shift: float) -> float:
-        return abs(flops.route_cost(model, at(shift), height, width, model.chunks).share(dense) - share)
+        return abs(flops.route_cost(model, at(shift), height, width).share(dense) - share)
 
     near = min(np.linspace(-1, 1, 51), key=miss)
     return at(min(np.linspace(near - 0.05, near + 0.05, 41), key=miss))
@@ -163,7 +163,7 @@ def interpolate(
     for kind in kinds:
         for share in shares:
             route = route_at_share(model, height, width, share, kind == "mixed")
-            cost = flops.route_cost(model, route, height, width, chunks=model.chunks)
+            cost = flops.route_cost(model, route, height, width)
             route = jax.device_put(route)
             call = functools.partial(lambda r: dynamic(variables, *frames, r, "packed"), route)
             plans.append((f"packed, {kind} Route at {share:.0%}", cost, call))
@@ -189,7 +189,7 @@ def blocks_at_share(model: SkipVSR, time: int, height: int, width: int, share: f
         return BlockRoute(ease <= np.quantile(ease, part) if part > 0 else np.zeros(shape, bool))
 
     def miss(part: float) -> float:
-        cost = flops.block_route_cost(model, at(part), height, width, model.parallel)
+        cost = flops.block_route_cost(model, at(part), height, width)
         return abs(cost.flops / dense - share)
 
     near = min(np.linspace(0, 1, 21), key=miss)
@@ -238,7 +238,7 @@ def upscale(
     for model in networks:
         for share in shares:
             route = blocks_at_share(model, time, height, width, share)
-            cost = flops.block_route_cost(model, route, height, width, model.parallel)
+            cost = flops.block_route_cost(model, route, height, width)
             call = functools.partial(
                 lambda m, r: dynamic(m, variables, clip, r, "packed"), model, jax.device_put(route)
             )

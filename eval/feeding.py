@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from jaxdyn import models
@@ -32,6 +32,7 @@ NUM_BEFORE = 10
 def main(argv: list[str]) -> None:
     """Print one line for each stage."""
     del argv
+    logging.set_verbosity(logging.WARNING)
     config = _CONFIG.value
     model = models.build(config.name, **config.model)
     params = feeds.initial(model, config.seed)

@@ -6,14 +6,13 @@ gives FLOPs: a multiply-add is two, and the few elementwise operations stand wit
 the shapes of convolutions and matrix products. The cost of a Route is then a sum over stages of (times executed) x
 (cost), linear by construction.
 
-"Nominal" counts what a Route asks for; "executed" counts what packed execution runs, which fills its last chunk and
-takes a chunk as deep as its deepest patch. With one patch a chunk they are equal.
+Packed execution runs what a Route asks for and no more: its nominal cost is the executed cost.
 """
 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import chex
 import jax
@@ -22,7 +21,7 @@ import numpy as np
 from flax import linen as nn
 from jax.extend import core
 
-from jaxdyn import models, pretrained, routing
+from jaxdyn import models, pretrained
 from jaxdyn.models import basicvsr, cain, cain_sd, fusion, skipvsr
 from jaxdyn.ops import conv, patches
 from jaxdyn.types import SCALES, BlockRoute, Cost, Route, Stage
@@ -167,21 +166,15 @@ def cain_sd_stages(model: cain_sd.CainSD, height: int, width: int) -> dict[str, 
     return stages
 
 
-def route_cost(
-    model: cain_sd.CainSD,
-    route: Route,
-    height: int,
-    width: int,
-    chunks: Sequence[int] | None = None,
-    is_given: bool = False,
-) -> Cost:
+def route_cost(model: cain_sd.CainSD, route: Route, height: int, width: int, is_given: bool = False) -> Cost:
     """What a Route costs, everything included: motion, finders, patches, CARN-M, merging.
+
+    Packed execution runs exactly this: nominal and executed cost are one.
 
     Args:
       model: whose stages are counted.
       route: for frames of height x width; with B > 1 the cost of all B.
       height, width: of the frames, in pixels.
-      chunks: patches a chunk at each scale, as packed execution uses them: the executed cost. None: the nominal cost.
       is_given: whether the network was given the Route: then finders do not run, nor does motion that they alone see.
     """
     stages = cain_sd_stages(model, height, width)
@@ -192,12 +185,11 @@ def route_cost(
     counted = [_times(stages[name], batch) for name in once]
     for index, factor in enumerate(SCALES):
         levels = np.where(scale == index, depth, 0)
-        chunk = 1 if chunks is None else chunks[index]
-        counts = np.asarray(routing.executed_levels(jnp.asarray(levels), chunk, model.num_group))
-        counted.append(_times(stages[f"ends {factor}"], int(counts[0])))
-        counted.append(_times(stages[f"group {factor}"], int(counts[1:].sum())))
+        num_computed = int((levels > 0).sum())
+        counted.append(_times(stages[f"ends {factor}"], num_computed))
+        counted.append(_times(stages[f"group {factor}"], int(levels.sum())))
         if f"carn_m {factor}" in stages:
-            counted.append(_times(stages[f"carn_m {factor}"], int(counts[0])))
+            counted.append(_times(stages[f"carn_m {factor}"], num_computed))
     return Cost(tuple(stage for stage in counted if stage.times))
 
 
@@ -313,16 +305,16 @@ def block_route_cost(
     route: BlockRoute,
     height: int,
     width: int,
-    parallel: int | None = None,
     keep: tuple[int, int] | None = None,
 ) -> Cost:
     """What a Route costs, everything included: motion, gates, blocks, upsampling.
+
+    Packed execution runs exactly this.
 
     Args:
       model: whose stages are counted.
       route: of clips of height x width; the cost is that of all their frames.
       height, width: of the small frames, in pixels.
-      parallel: tiles that run together, as packed execution has it: the executed cost. None: the nominal cost.
       keep: as given to the network; None: all frames.
     """
     stages = skipvsr_stages(model, height, width)
@@ -330,15 +322,14 @@ def block_route_cost(
     batch, _, time, num_block = blocks.shape[:4]
     first, last = (0, time) if keep is None else keep
     blocks[:, 0, :first] = blocks[:, 1, last:] = False  # frames that are not visited
-    flat = blocks.reshape(*blocks.shape[:4], -1)
-    num_run = flat.sum() if parallel is None else np.asarray(routing.executed_tiles(jnp.asarray(flat), parallel)).sum()
+    num_tile = blocks[0, 0, 0, 0].size
     visited = batch * ((time - first) + last)  # frames, of both directions together
     counts = {
         "flow": 2 * batch * (time - 1),
         "warp": visited,
         "head": visited,
-        "tile": int(num_run),
-        "gate": visited * flat.shape[-1] * (num_block + 1),
+        "tile": int(blocks.sum()),
+        "gate": visited * num_tile * (num_block + 1),
         "tail": batch * (last - first),
         "merge": batch * (last - first),
     }

@@ -173,7 +173,7 @@ class Interpolator:
             return flops.route_cost(whole_frame(self.model, height, width), route, height, width, is_given=True)
         if self.execution == "masked":
             return flops.masked_cost(self.model, height, width)
-        return flops.route_cost(self.model, route, height, width, self.model.chunks, is_given)
+        return flops.route_cost(self.model, route, height, width, is_given)
 
 
 def whole_frame(model: CainSD, height: int, width: int) -> CainSD:

@@ -3,8 +3,9 @@
 A decision is a value: `sample` turns logits into one, `masked` and `packed` carry it out and agree to rounding.
 
 - `masked` computes every path for every item and lets masks select: differentiable, and the reference.
-- `packed` computes what was selected and nothing else: items sorted by how far they go, chunks of a fixed size, loops
-  whose number of turns is known at run time only. One compilation serves every decision.
+- `packed` computes what was selected and nothing else: items sorted by how far they go, step after step for all that
+  take it, side by side in chunks of fixed sizes, loops whose number of turns is known at run time only. One compilation
+  serves every decision.
 
 Both speak of items that go to a level: level 0 means untouched, level l means that `step` was applied l times. For CAIN
 an item is a patch, a step a residual group, the level its exit.
@@ -18,6 +19,7 @@ halo, F features.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -76,88 +78,131 @@ def masked(step: Step, state: chex.Array, masks: chex.Array) -> chex.Array:
     return chosen
 
 
-def run_levels(step: Step, state: chex.Array, levels: chex.Array) -> chex.Array:
-    """Apply steps as far as the furthest item of a chunk goes, and give each item the state of its own level.
+class Path(NamedTuple):
+    """What items go along, written for any number c of them side by side.
 
-    Args:
-      step: (turn, state) -> state; `turn` is traced, so it must choose its parameters by a dynamic index.
-      state: [c, ...].
-      levels: [c] int32.
-
-    Returns:
-      [c, ...], equal to `masked(step, state, one_hot(levels))`.
+    Attributes:
+      begin: items [c, ...] -> (kept, state), trees of [c, ...]; kept is what `end` needs besides the state.
+      step: (turn, state) -> state. `turn` is traced, so it must choose its parameters by a dynamic index.
+      end: (items, kept, state) -> results [c, ...].
     """
 
-    # An item stops changing at its level; the others of its chunk go on. With c = 1 nothing is computed in vain.
-    def turn_all(turn, now):
-        after = step(turn, now)
-        goes_on = (levels > turn).reshape(-1, *[1] * (after.ndim - 1))
-        return jnp.where(goes_on, after, now)
+    begin: Callable[[chex.ArrayTree], tuple[chex.ArrayTree, chex.ArrayTree]]
+    step: Step
+    end: Callable[[chex.ArrayTree, chex.ArrayTree, chex.ArrayTree], chex.Array]
 
-    return lax.fori_loop(0, levels.max(), turn_all, state)
+
+WINDOW = 64
+"""Items that are on their way at once in `packed`, which bounds the memory for what lies between two steps."""
 
 
 def packed(
-    run: Callable[[chex.ArrayTree, chex.Array], chex.Array],
-    items: chex.ArrayTree,
-    levels: chex.Array,
-    output: chex.Array,
-    chunk: int,
+    path: Path, items: chex.ArrayTree, levels: chex.Array, output: chex.Array, chunk: int, window: int = WINDOW
 ) -> chex.Array:
-    """Compute items of level 1 and above, chunk by chunk, the furthest first, and put them in their places.
+    """Send items of level 1 and above along a path, each as many steps as its level, and put them in their places.
+
+    Items are sorted, the furthest first, so that those which take a step are the first of them: they take it side by
+    side, `chunk` at a time and what is left over in fewer (`in_chunks`). Nothing else is computed, and nothing twice.
+    Both ends of the path, where items are large, are run for one item after the other.
 
     Args:
-      run: (items [c, ...], levels [c]) -> [c, ...]; usually built on `run_levels`. The last chunk is filled up with
-        items of level 0, whose results are dropped.
+      path: see `Path`.
       items: tree of [N, ...].
       levels: [N] int32.
       output: [N, ...], what items of level 0 keep.
-      chunk: c; chunks of items side by side, small ones waste less.
+      chunk: c, how many items run side by side.
+      window: items that are on their way at once.
 
     Returns:
-      [N, ...].
+      [N, ...], equal to `masked` with the same levels.
 
     Raises:
-      ValueError: a chunk below 1.
+      ValueError: a chunk below 1, or a window that does not hold one.
     """
-    if chunk < 1:
-        raise ValueError(f"chunk (={chunk}) must be at least 1")
+    if not 1 <= chunk <= window:
+        raise ValueError(f"chunk (={chunk}) must be at least 1, and at most window (={window})")
     num_item = levels.shape[0]
-    chunk = min(chunk, num_item)
-    order = jnp.argsort(-levels, stable=True)
-    order = jnp.pad(order, (0, -num_item % chunk), constant_values=num_item)  # num_item = nobody
-    num_turn = (jnp.sum(levels > 0) + chunk - 1) // chunk
-    output = jnp.concatenate([output, output[:1]])  # the last place takes what nobody wants
+    window = min(window, num_item)
+    chunk = min(chunk, window)
+    order = jnp.pad(jnp.argsort(-levels, stable=True), (0, -num_item % window))
+    sorted_levels = -jnp.sort(-levels)
 
-    def one_chunk(turn, output):
-        index = lax.dynamic_slice_in_dim(order, turn * chunk, chunk)
-        level = jnp.where(index < num_item, levels.at[index].get(mode="clip"), 0)
-        index = jnp.where(level > 0, index, num_item)
-        taken = jax.tree.map(lambda leaf: leaf.at[index].get(mode="clip"), items)
-        results = run(taken, level)
-        for i in range(chunk):
-            output = lax.dynamic_update_index_in_dim(output, results[i], index[i], 0)
-        return output
+    def one_window(number, output):
+        first = number * window
+        chosen = lax.dynamic_slice_in_dim(order, first, window)
+        own = jax.tree.map(lambda leaf: leaf.at[chosen].get(mode="clip"), items)
 
-    return lax.fori_loop(0, num_turn, one_chunk, output)[:num_item]
+        def over(turn, chunk, run, carry):
+            """`run` on those of this window that go further than `turn`."""
+            number = jnp.clip(jnp.sum(sorted_levels > turn) - first, 0, window)
+            return in_chunks(number, chunk, run, carry)
+
+        def begin(at, size, buffers):
+            return _put(buffers, path.begin(_take(own, at, size)), at)
+
+        def step(turn, state):
+            one = lambda at, size, state: _put(state, path.step(turn, _take(state, at, size)), at)  # noqa: E731
+            return over(turn, chunk, one, state)
+
+        def end(at, size, output):
+            results = path.end(*(_take(tree, at, size) for tree in (own, kept, state)))
+            for i in range(size):
+                output = lax.dynamic_update_index_in_dim(output, results[i], chosen[at + i], 0)
+            return output
+
+        shapes = jax.eval_shape(path.begin, jax.tree.map(lambda leaf: leaf[:1], items))
+        empty = jax.tree.map(lambda leaf: jnp.zeros((window, *leaf.shape[1:]), leaf.dtype), shapes)
+        kept, state = over(0, 1, begin, empty)
+        state = lax.fori_loop(0, sorted_levels[first], step, state)
+        return over(0, 1, end, output)
+
+    num_window = (jnp.sum(levels > 0) + window - 1) // window
+    return lax.fori_loop(0, num_window, one_window, output)
 
 
-def executed_levels(levels: chex.Array, chunk: int, num_level: int) -> chex.Array:
-    """How often `packed` with `run_levels` executes `run` for one item and each step for one item, fillers included.
+EVEN = 6
+"""Chunks up to this size are made in all sizes below it too; of larger ones that would take too long to compile."""
+
+
+def in_chunks(number: chex.Array, chunk: int, run: Callable, carry: chex.ArrayTree) -> chex.ArrayTree:
+    """Cover places 0 to number - 1 once each, in as few chunks as hold at most c places, of two sizes one apart.
+
+    9 places in chunks of at most 4 are 3 + 3 + 3: a narrow chunk at the end would take almost as long as a wide one.
+    Where c is above `EVEN`, chunks of c come first, then one of c / 2, of c / 4, and the rest evenly.
 
     Args:
-      levels: [N] int32.
-      chunk: c, as given to `packed`.
-      num_level: L.
-
-    Returns:
-      [L + 1] int32: item-executions of `run` itself, then of step 0 to L - 1. With c = 1: how many levels are > 0, >
-      0, > 1, ...
+      number: how many places; known at run time only.
+      chunk: c.
+      run: (first place, static size, carry) -> carry; it is compiled for each size that there can be.
+      carry: tree.
     """
-    chunk = min(chunk, levels.shape[0])
-    furthest = -jnp.sort(-levels)[::chunk]  # deepest level of each chunk, as `packed` sorts them
-    counts = [jnp.sum(furthest > 0)] + [jnp.sum(furthest > turn) for turn in range(num_level)]
-    return jnp.stack(counts) * chunk
+    first = jnp.zeros_like(number)
+    while chunk > EVEN:
+        turns = (number - first) // chunk
+        carry = lax.fori_loop(0, turns, functools.partial(_one_chunk, run, first, chunk), carry)
+        first, chunk = first + turns * chunk, chunk // 2
+    rest = number - first
+    num_chunk = jnp.maximum((rest + chunk - 1) // chunk, 1)
+    small, num_large = rest // num_chunk, rest % num_chunk  # num_large chunks of small + 1, the others of small
+    for size in range(chunk, 0, -1):
+        turns = jnp.where(size == small + 1, num_large, jnp.where(size == small, num_chunk - num_large, 0))
+        carry = lax.fori_loop(0, turns, functools.partial(_one_chunk, run, first, size), carry)
+        first = first + turns * size
+    return carry
+
+
+def _one_chunk(run, first, size, turn, carry):
+    return run(first + turn * size, size, carry)
+
+
+def _take(tree: chex.ArrayTree, first: chex.Array, size: int) -> chex.ArrayTree:
+    """Rows first to first + size - 1 of each array."""
+    return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, first, size), tree)
+
+
+def _put(tree: chex.ArrayTree, rows: chex.ArrayTree, first: chex.Array) -> chex.ArrayTree:
+    """The same with other rows."""
+    return jax.tree.map(lambda leaf, new: lax.dynamic_update_slice_in_dim(leaf, new, first, 0), tree, rows)
 
 
 # Tiles: a decision before every step
@@ -241,7 +286,7 @@ class TileStore(NamedTuple):
     still to be compared in higher layers with what lay there, that moves up by a layer first.
 
     Attributes:
-      values: [L N + 2, h, w, F]; the last rows are zeros, for neighbours that are none, and a place for fillers.
+      values: [L N + 1, h, w, F]; the last row is zeros, for neighbours that are none.
       now: [L, N] int32, the row of each layer of each tile, of this picture as far as it has come.
       before: [L, N] int32, the same of the picture before, from the layer on that comes next.
       ran: [L, N] bool, whether the step that makes a layer ran; of the picture before where this one has not come.
@@ -268,7 +313,7 @@ Compare = Callable[[chex.Array, chex.Array, chex.Array], chex.Array]
 def tile_store(num_layer: int, tiles: Tiles, num_feat: int, dtype: np.dtype = np.float32) -> TileStore:
     """A store of L layers, before the first picture: everything is zero."""
     rows = jnp.arange(num_layer * tiles.num, dtype=jnp.int32).reshape(num_layer, tiles.num)
-    values = jnp.zeros((num_layer * tiles.num + 2, *tiles.size, num_feat), dtype)
+    values = jnp.zeros((num_layer * tiles.num + 1, *tiles.size, num_feat), dtype)
     return TileStore(values, rows, rows, jnp.ones(rows.shape, bool))
 
 
@@ -312,10 +357,9 @@ def packed_tiles(
 ) -> tuple[TileStore, chex.Array]:
     """Apply a step to the chosen tiles of a picture, and compare the next layer with that of the picture before.
 
-    Chosen tiles run `chunk` at a time, side by side along the width; the last ones run in twos if they are two or
-    fewer. Nothing but chosen tiles, and fillers of the last chunk, is computed; no other tile is touched, but for the
-    comparison where the picture before had run this step. Where neither ran it, nothing has changed since the layer
-    below, nor has what was said of it.
+    Chosen tiles run up to `chunk` at a time, side by side along the width (`in_chunks`). Nothing but chosen tiles is
+    computed; no other tile is touched, but for the comparison where the picture before had run this step. Where neither
+    ran it, nothing has changed since the layer below, nor has what was said of it.
 
     Args:
       step: computes tiles from their slabs.
@@ -337,21 +381,18 @@ def packed_tiles(
         raise ValueError(f"chunk (={chunk}) must be at least 1")
     (h, w), r, num_tile, num_feat = tiles.size, tiles.halo, tiles.num, store.values.shape[-1]
     chunk = min(chunk, num_tile)
-    nothing = store.values.shape[0] - 2  # the row of zeros; the one after it takes what fillers give
+    nothing = store.values.shape[0] - 1  # the row of zeros
     store = _make_room(store, layer + 1, chosen)
-    now = jnp.append(lax.dynamic_index_in_dim(store.now, layer, keepdims=False), nothing)  # [N + 1]; N = nobody
-    before = jnp.append(lax.dynamic_index_in_dim(store.before, layer + 1, keepdims=False), nothing)
+    now = jnp.append(lax.dynamic_index_in_dim(store.now, layer, keepdims=False), nothing)  # [N + 1]; N = no neighbour
+    before = lax.dynamic_index_in_dim(store.before, layer + 1, keepdims=False)
     own = (layer + 1) * num_tile + jnp.arange(num_tile, dtype=jnp.int32)
-    targets = jnp.append(own, nothing + 1)
-    neighbours = jnp.asarray(np.concatenate([tiles.neighbours, np.full((1, 3, 3), num_tile)]), jnp.int32)
-    valid = jnp.asarray(np.concatenate([tiles.valid, tiles.valid[:1]]))  # [N + 1, h + 2 r, w + 2 r]
+    neighbours, valid = jnp.asarray(tiles.neighbours, jnp.int32), jnp.asarray(tiles.valid)
     ways = [(i, j) for i in range(3) for j in range(3) if (tiles.neighbours[:, i, j] < num_tile).any()]
     pieces = [  # of a slab, from the tiles it reaches into: (where from, size, where to)
         ((h - r, 0, 0)[i], (w - r, 0, 0)[j], (r, h, r)[i], (r, w, r)[j], (0, r, r + h)[i], (0, r, r + w)[j])
         for i, j in ways
     ]
-    order = jnp.pad(jnp.argsort(~chosen, stable=True), (0, chunk), constant_values=num_tile)
-    num_chosen = chosen.sum()
+    order = jnp.argsort(~chosen, stable=True)
 
     def at(values, row):
         return lax.dynamic_index_in_dim(values, row, keepdims=False)
@@ -371,7 +412,6 @@ def packed_tiles(
 
     def run_chunk(first, width, state):
         index = lax.dynamic_slice_in_dim(order, first, width)
-        index = jnp.where(first + jnp.arange(width) < num_chosen, index, num_tile)
         inside = valid[index].swapaxes(0, 1).reshape(1, h + 2 * r, -1, 1)
         after = step(gather(state[0], index)[None], inside)[0]  # [h, c (w + 2 r), F]
 
@@ -379,17 +419,12 @@ def packed_tiles(
             (values, said), tile = state, index[place]
             new = lax.dynamic_slice(after, (0, place * (w + 2 * r) + r, 0), (h, w, num_feat))
             value = compare(new, at(values, before[tile]), tile)
-            values = lax.dynamic_update_index_in_dim(values, new, _after_reading(targets[tile], value), 0)
-            return values, said.at[tile].set(value, mode="drop")
+            values = lax.dynamic_update_index_in_dim(values, new, _after_reading(own[tile], value), 0)
+            return values, said.at[tile].set(value)
 
         return lax.fori_loop(0, width, put, state)
 
-    state = (store.values, said)
-    num_large, num_small = _chunks(num_chosen, chunk)
-    state = lax.fori_loop(0, num_large, lambda turn, now: run_chunk(turn * chunk, chunk, now), state)
-    if chunk > SMALL_CHUNK:
-        state = lax.fori_loop(0, num_small, lambda _, now: run_chunk(num_large * chunk, SMALL_CHUNK, now), state)
-    values, said = state
+    values, said = in_chunks(chosen.sum(), chunk, run_chunk, (store.values, said))
 
     is_compared = ~chosen & lax.dynamic_index_in_dim(store.ran, layer + 1, keepdims=False)
     to_compare = jnp.argsort(~is_compared, stable=True)
@@ -429,24 +464,6 @@ def _after_reading(row: chex.Array, value: chex.Array) -> chex.Array:
     Reading must end before writing begins, or the compiler copies the whole store at every step; this tells it so.
     """
     return row + (value == -jnp.inf).astype(jnp.int32)
-
-
-SMALL_CHUNK = 2
-"""Tiles that are left over run in a chunk of their own size if they are no more than this."""
-
-
-def _chunks(num_chosen: chex.Array, chunk: int) -> tuple[chex.Array, chex.Array]:
-    """How many chunks of `chunk` and of `SMALL_CHUNK` tiles run for so many chosen ones."""
-    rest = num_chosen % chunk
-    is_small = (rest > 0) & (rest <= SMALL_CHUNK) & (chunk > SMALL_CHUNK)
-    return num_chosen // chunk + ((rest > 0) & ~is_small), is_small.astype(jnp.int32)
-
-
-def executed_tiles(chosen: chex.Array, chunk: int) -> chex.Array:
-    """How many tiles `packed_tiles` computes for a choice, fillers included: [..., N] bool -> [...] int32."""
-    chunk = min(chunk, chosen.shape[-1])
-    num_large, num_small = _chunks(chosen.sum(-1), chunk)
-    return num_large * chunk + num_small * SMALL_CHUNK
 
 
 def _weigh(mask: chex.Array, state: chex.Array) -> chex.Array:

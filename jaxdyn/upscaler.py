@@ -258,8 +258,7 @@ class Upscaler:
         route = BlockRoute(blocks[None])
         if self.execution == "masked":
             route = BlockRoute(np.ones_like(route.blocks))
-        parallel = self.model.parallel if self.execution == "packed" else None
-        cost = flops.block_route_cost(self.model, route, height, width, parallel, keep)
+        cost = flops.block_route_cost(self.model, route, height, width, keep)
         return Cost(tuple(dataclasses.replace(s, times=s.times / (keep[1] - keep[0])) for s in cost.stages))
 
     def _share_of(self, runs: float, height: int, width: int) -> float:

@@ -19,7 +19,7 @@ def test_a_route_costs_the_share_asked_for(is_mixed, share):
     model = models.build("cain_sd", motion="dis")
     route = bench.route_at_share(model, 720, 1280, share, is_mixed)
     dense = flops.dense_cain(model, 720, 1280)
-    assert flops.route_cost(model, route, 720, 1280, model.chunks).share(dense) == pytest.approx(share, abs=0.05)
+    assert flops.route_cost(model, route, 720, 1280).share(dense) == pytest.approx(share, abs=0.05)
     assert is_mixed == (np.unique(route.scale).size > 1)
 
 
@@ -39,7 +39,7 @@ def test_a_route_of_blocks_costs_the_share_asked_for(tiling, share):
     model = models.build("skipvsr", motion="dis", tiling=tiling)
     route = bench.blocks_at_share(model, 2, 180, 320, share)
     assert route.blocks.shape == (1, 2, 2, 30, *model.grid(180, 320).shape)
-    cost = flops.block_route_cost(model, route, 180, 320, model.parallel)
+    cost = flops.block_route_cost(model, route, 180, 320)
     dense = flops.dense_basicvsr(model, 180, 320)
     assert cost.flops / (2 * dense.flops) == pytest.approx(share, abs=0.05)
 

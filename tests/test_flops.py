@@ -85,8 +85,6 @@ def test_a_routes_cost_is_the_sum_of_what_it_selects(model):
             total += stages[f"ends {2**scale}"].flops + depth * stages[f"group {2**scale}"].flops
     nominal = flops.route_cost(model, route, 50, 70)
     assert nominal.flops == pytest.approx(total)
-    assert flops.route_cost(model, route, 50, 70, chunks=(1, 1, 1)).flops == pytest.approx(total)
-    assert flops.route_cost(model, route, 50, 70, chunks=(3, 3, 3)).flops >= total
 
 
 def test_nothing_selected_costs_the_router_only(model):
@@ -201,18 +199,6 @@ def test_motion_is_paid_for_every_pair_in_both_directions():
     assert [stage.times for stage in cost.stages if stage.name == "SpyNet"] == [2 * 2 * 3]
 
 
-def test_executed_is_nominal_and_fillers(upscaler):
-    for seed, share in enumerate((0.0, 0.2, 0.5, 0.8, 1.0)):
-        route = block_route(share, seed)
-        nominal = flops.block_route_cost(upscaler, route, 11, 13).flops
-        assert flops.block_route_cost(upscaler, route, 11, 13, parallel=1).flops == nominal
-        for parallel in (2, 3, 4, 6):
-            executed = flops.block_route_cost(upscaler, route, 11, 13, parallel)
-            assert executed.flops >= nominal
-            if share in (0.0, 1.0) and parallel in (2, 3, 6):  # six tiles or none: nothing to fill up
-                assert executed.flops == nominal
-
-
 def test_frames_that_are_not_visited_cost_nothing(upscaler):
     """With keep = (1, 3) of 4 frames, backward visits frames 3 to 1, forward 0 to 2; what a Route says of the others is
     never run."""
@@ -220,10 +206,9 @@ def test_frames_that_are_not_visited_cost_nothing(upscaler):
     visited = np.ones((2, 2, 4, 3, 2, 3), bool)
     visited[:, 0, 0] = visited[:, 1, 3] = False
     stages = flops.skipvsr_stages(upscaler, 11, 13)
-    for parallel in (None, 4):
-        cost = flops.block_route_cost(upscaler, route, 11, 13, parallel, keep)
-        assert cost == flops.block_route_cost(upscaler, BlockRoute(visited), 11, 13, parallel, keep)
-    times = {stage.name: stage.times for stage in flops.block_route_cost(upscaler, route, 11, 13, None, keep).stages}
+    cost = flops.block_route_cost(upscaler, route, 11, 13, keep)
+    assert cost == flops.block_route_cost(upscaler, BlockRoute(visited), 11, 13, keep)
+    times = {stage.name: stage.times for stage in cost.stages}
     assert times[stages["tile"].name] == 2 * (3 + 3) * 3 * 6
     assert times[stages["head"].name] == 2 * (3 + 3)
     assert times[stages["tail"].name] == 2 * 2

@@ -13,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import skipvsr as configuration
 from jaxdyn import models, pretrained
 from jaxdyn.ops import conv
-from train import parallel, stages, step
+from tests import toy_run
+from train import checkpoints, loop, parallel, signals, stages, step
 
 SCRIPT = Path(__file__).with_name("many_devices.py")
 MANY = ("pmap", "sharding")
@@ -25,10 +27,11 @@ many_devices = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(many_devices)
 
 
-def begin(folder: Path, kinds, num_device: int, **variables: str) -> subprocess.Popen:
+def begin(arguments, num_device: int, **variables: str) -> subprocess.Popen:
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={num_device}"
     return subprocess.Popen(
-        [sys.executable, "-W", "error", str(SCRIPT), str(folder), *kinds],
+        [sys.executable, "-W", "error", *map(str, arguments)],
+        cwd=SCRIPT.parents[1],
         env={**os.environ, **variables, "XLA_FLAGS": flags},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -36,27 +39,34 @@ def begin(folder: Path, kinds, num_device: int, **variables: str) -> subprocess.
     )
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """What each plan found, by name: one process with four devices, and two with two."""
-    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+def begin_two(arguments) -> list[subprocess.Popen]:
+    """Two processes of two devices each that know of each other; arguments of each one."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         address = f"localhost:{probe.getsockname()[1]}"
-    running = [begin(one, ("single", *MANY), 4)]
-    for process in range(2):
-        names = parallel.ENVIRONMENT
-        known = {names["coordinator"]: address, names["num_process"]: "2", names["process"]: str(process)}
-        running.append(begin(two, MANY, 2, **known))
+    names = parallel.ENVIRONMENT
+    known = {names["coordinator"]: address, names["num_process"]: "2"}
+    return [begin(given, 2, **known, **{names["process"]: str(n)}) for n, given in enumerate(arguments)]
+
+
+def end(running, code: int = 0) -> None:
+    """Wait for all; each must end with this exit code."""
     try:
         for process in running:
             output, _ = process.communicate(timeout=120)
-            assert process.returncode == 0, output
+            assert process.returncode == code, output
     finally:
         for process in running:
             process.kill()
             process.stdout.close()
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What each plan found, by name: one process with four devices, and two with two."""
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    end([begin((SCRIPT, one, "single", *MANY), 4), *begin_two([(SCRIPT, two, *MANY)] * 2)])
     found = {kind: dict(np.load(one / f"{kind}-0.npz")) for kind in ("single", *MANY)}
     return found | {
         f"{kind}, process {process}": dict(np.load(two / f"{kind}-{process}.npz"))
@@ -117,6 +127,41 @@ def test_plans_agree_in_float64_to_ten_digits(results, plan):
 def test_what_elements_draw_is_that_of_one_device_with_sharding_alone(results, plan):
     is_same = np.isclose(results[plan]["drawn drawn"], results["single"]["drawn drawn"])
     assert is_same.all() if plan == "sharding" else not is_same.any()
+
+
+def test_two_processes_are_stopped_together_and_go_on(tmp_path):
+    """The second is told to stop; both save one checkpoint, go on from it, and end as one process alone does."""
+    workdir = tmp_path / "two"
+    told, run = ("-m", "tests.toy_run", workdir, 15, 3), ("-m", "tests.toy_run", workdir, 0, 0)
+    end(begin_two([run, told]), code=143)
+    with checkpoints.Store(workdir / "toy", is_read_only=True) as store:
+        assert store.steps()[-1] == signals.AGREE_EVERY
+    end(begin_two([run, run]))
+
+    end([begin(("-m", "tests.toy_run", tmp_path / "one", 0, 0), 1)])
+    means = [loop.finished(toy_run.STAGE, toy_run.START, tmp_path / name) for name in ("one", "two")]
+    assert [number for _, number in means] == [toy_run.STAGE.num_step] * 2
+    np.testing.assert_allclose(means[1][0]["w"], means[0][0]["w"], rtol=1e-5)
+    assert len((workdir / "toy.jsonl").read_text().splitlines()) == toy_run.STAGE.num_step
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "batch", "accumulate", "parts"),
+    [("single", 0, 6, 4, 4), ("pmap", 2, 6, 2, 4), ("sharding", 4, 6, 1, 4), ("sharding", 4, 10, 6, 12)],
+)
+def test_a_stage_whose_batch_cannot_be_spread_is_refused_first(kind, number, batch, accumulate, parts):
+    plan = parallel.Plan(kind, tuple(range(number)))
+    plan.check("flow", parts, accumulate)
+    with pytest.raises(ValueError, match=rf"stage flow: batch \(={batch}\) must be a multiple of {parts}, .*"):
+        plan.check("flow", batch, accumulate)
+
+
+def test_training_checks_all_stages_before_the_first(tmp_path):
+    config = configuration.get_config("tiny")
+    config.accumulate, config.stages.gates.batch = 2, 3
+    with pytest.raises(ValueError, match=r"stage gates: batch \(=3\) must be a multiple of 2"):
+        loop.train(config, tmp_path / "W")
+    assert not (tmp_path / "W").exists()
 
 
 def test_a_plan_on_fewer_devices_than_there_are():

@@ -49,12 +49,35 @@ def test_masked_packed_and_naive_agree(levels, chunk):
     np.testing.assert_allclose(packed, ANSWERS[levels])
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def both_executions(levels, chunk):
+def path(note=lambda *what: None):
+    """The scenario's steps as a path; `note` is told what runs, for how many items."""
+
+    def begin(items):
+        note("begin", items.shape[0])
+        return items, items
+
+    def noted(turn, x):
+        note(turn, x.shape[0])
+        return step(turn, x)
+
+    def end(items, kept, state):
+        note("end", items.shape[0])
+        return jnp.where(kept == items, state, jnp.nan)
+
+    return routing.Path(begin, noted, end)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def both_executions(levels, chunk, window=routing.WINDOW):
     items = jnp.ones(len(levels))
     masked = routing.masked(step, items, jax.nn.one_hot(levels, 4))
-    run = functools.partial(routing.run_levels, step)
-    return masked, routing.packed(run, items, levels, items, chunk)
+    return masked, routing.packed(path(), items, levels, items, chunk, window)
+
+
+@pytest.mark.parametrize("window", [2, 3, 8])
+def test_a_window_bounds_what_is_on_its_way_and_changes_nothing(window):
+    levels = jnp.asarray([0, 3, 0, 1, 2, 3, 3], jnp.int32)
+    np.testing.assert_allclose(both_executions(levels, 2, window)[1], ANSWERS[levels])
 
 
 def test_one_trace_serves_every_route():
@@ -63,33 +86,32 @@ def test_one_trace_serves_every_route():
     @jax.jit
     @chex.assert_max_traces(1)
     def run(levels):
-        return routing.packed(lambda x, level: routing.run_levels(step, x, level), items, levels, items, 2)
+        return routing.packed(path(), items, levels, items, 2)
 
     for seed in range(20):
         levels = np.random.RandomState(seed).randint(0, 4, 7)
         np.testing.assert_allclose(run(jnp.asarray(levels)), ANSWERS[levels])
 
 
-def test_packed_computes_what_is_counted_and_no_more():
+def test_packed_computes_what_is_chosen_and_no_more():
     calls = []
 
-    def run(x, level):
-        jax.debug.callback(lambda level: calls.append(level.tolist()), level, ordered=True)
-        return x
+    def note(what, size):
+        jax.debug.callback(lambda what: calls.append((what, size)), what if not isinstance(what, str) else -1)
 
-    levels = jnp.asarray([0, 3, 0, 1, 2], jnp.int32)
-    items = jnp.ones(5)
-    jax.block_until_ready(routing.packed(run, items, levels, items, 2))
+    items, levels = jnp.ones(6), jnp.asarray([0, 3, 0, 1, 2, 3], jnp.int32)
+    jax.block_until_ready(routing.packed(path(note), items, levels, items, 4))
     jax.effects_barrier()
-    assert calls == [[3, 2], [1, 0]]  # the deepest first, one filler, nobody of level 0
-    np.testing.assert_array_equal(routing.executed_levels(levels, 2, 3), [4, 4, 2, 2])
-    np.testing.assert_array_equal(routing.executed_levels(levels, 1, 3), [3, 3, 2, 1])
+    steps = sorted((int(turn), size) for turn, size in calls if turn >= 0)
+    assert steps == [(0, 4), (1, 3), (2, 2)]  # those of level 1 and above, of level 2, of level 3: each together
+    assert [size for turn, size in calls if turn < 0] == [1] * 8  # both ends, one by one
 
 
 def test_all_skipped_runs_nothing():
     items = jnp.ones(4)
-    fails = lambda x, level: x * jnp.nan  # noqa: E731
-    np.testing.assert_array_equal(routing.packed(fails, items, jnp.zeros(4, jnp.int32), items, 2), items)
+    fails = lambda *given: jax.tree.map(lambda x: x * jnp.nan, given[-1])  # noqa: E731
+    broken = routing.Path(lambda items: (fails(items), fails(items)), fails, fails)
+    np.testing.assert_array_equal(routing.packed(broken, items, jnp.zeros(4, jnp.int32), items, 2), items)
 
 
 def test_sample_is_one_hot_forward_and_softmax_backward():
@@ -209,7 +231,8 @@ def test_packed_tiles_compute_the_chosen_and_compare_all_with_the_picture_before
             calls.clear()
             store, said = run(store, layer, chosen, said)
             jax.effects_barrier()
-            assert sum(calls) == routing.executed_tiles(chosen, chunk)
+            assert sum(calls) == chosen.sum()
+            assert all(call <= chunk for call in calls)
             np.testing.assert_array_equal(said, expected_said(layers[layer + 1], before[layer + 1]))
         for layer, wanted in enumerate(layers):
             np.testing.assert_array_equal(read(store, layer), wanted)
@@ -246,20 +269,34 @@ def test_area_is_what_a_tile_has_of_the_picture():
     np.testing.assert_array_equal(outside.area, [1])  # never a division by zero
 
 
-@settings(deadline=None, max_examples=40)
-@given(
-    choices=st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=1, max_size=3), chunk=st.integers(1, 9)
-)
-def test_executed_tiles_by_brute_force(choices, chunk):
-    wanted = []
-    for chosen in choices:
-        left, total, whole = sum(chosen), 0, min(chunk, 7)
-        while left > 0:
-            width = 2 if left <= 2 < whole else whole
-            left, total = left - width, total + width
-        wanted.append(total)
-        assert sum(chosen) <= total < sum(chosen) + whole
-    np.testing.assert_array_equal(routing.executed_tiles(np.array(choices), chunk), wanted)
+@settings(deadline=None, max_examples=60)
+@given(number=st.integers(0, 40), chunk=st.integers(1, routing.EVEN))
+def test_chunks_cover_every_place_once_in_even_sizes(number, chunk):
+    covered = cover(jnp.int32(number), chunk)
+    widths = covered[1]
+    np.testing.assert_array_equal(covered[0], (np.arange(48) < number).astype(int))
+    used = [size for size in range(1, chunk + 1) if widths[size]]
+    assert sum(widths) == -(-number // chunk)
+    assert not used or (used[-1] - used[0] <= 1 and sum(size * widths[size] for size in used) == number)
+
+
+@pytest.mark.parametrize("number", [0, 5, 16, 39])
+def test_large_chunks_are_halved(number):
+    places, widths = cover(jnp.int32(number), 16)
+    np.testing.assert_array_equal(places, (np.arange(48) < number).astype(int))
+    wanted = {0: {}, 5: {3: 1, 2: 1}, 16: {16: 1}, 39: {16: 2, 4: 1, 3: 1}}[number]
+    assert {size: count for size, count in enumerate(widths.tolist()) if count} == wanted
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def cover(number, chunk):
+    """How often each place was covered, and how many chunks of each size there were."""
+
+    def run(first, size, carry):
+        places, widths = carry
+        return places.at[first + jnp.arange(size)].add(1), widths.at[size].add(1)
+
+    return routing.in_chunks(number, chunk, run, (jnp.zeros(48, int), jnp.zeros(17, int)))
 
 
 def test_gate_follows_both_rules():
@@ -295,7 +332,9 @@ def test_the_uniform_policy_is_random_and_fixed_by_its_seed():
 
 def test_errors():
     with pytest.raises(ValueError, match=r"chunk \(=0\)"):
-        routing.packed(lambda x, level: x, jnp.ones(2), jnp.ones(2, jnp.int32), jnp.ones(2), 0)
+        routing.packed(path(), jnp.ones(2), jnp.ones(2, jnp.int32), jnp.ones(2), 0)
+    with pytest.raises(ValueError, match=r"chunk \(=9\) must be at least 1, and at most window \(=8\)"):
+        routing.packed(path(), jnp.ones(2), jnp.ones(2, jnp.int32), jnp.ones(2), 9, window=8)
     with pytest.raises(ValueError, match="temperature"):
         routing.sample(jnp.zeros((1, 2)), temperature=0.0)
     store = routing.tile_store(2, tiles(), 1)

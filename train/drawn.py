@@ -1,6 +1,7 @@
 """Clips that the project draws, for a first run without any data: the moving scenes of `jaxdyn demo`."""
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -27,8 +28,8 @@ def clips(folder: str | Path, num_clip: int = 3, num_frame: int = 30, size: tupl
     folder = Path(folder)
     if folder.is_dir():
         return folder
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".partial", dir=folder.parent))
     for seed in range(FIRST_SEED, FIRST_SEED + num_clip):
         shot, clip = demo.Shot(seed), partial / f"scene{seed}"
         clip.mkdir(parents=True)
@@ -37,7 +38,13 @@ def clips(folder: str | Path, num_clip: int = 3, num_frame: int = 30, size: tupl
             if size is not None:
                 frame = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
             (clip / f"{index:03}.png").write_bytes(png(frame))
-    partial.rename(folder)
+    partial.chmod(0o755)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster, with the same clips
+            raise
+        shutil.rmtree(partial)
     return folder
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from jaxdyn import models
@@ -104,6 +104,7 @@ def shortened(config) -> tuple[stages.Stage, ...]:
 def main(argv: list[str]) -> None:
     """Train once undisturbed, then kill and compare."""
     del argv
+    logging.set_verbosity(logging.WARNING)
     config = _CONFIG.value
     if _RUN.value:
         for name in config.stages:

@@ -63,6 +63,9 @@ def train(
 
     Returns:
       The network, and the running mean of its parameters after the last stage.
+
+    Raises:
+      ValueError: a stage whose batch the plan cannot spread, before anything is trained; and what `run` raises.
     """
     workdir = Path(workdir).absolute()
     settings = Settings.of_config(config, is_shown=is_shown)
@@ -70,17 +73,22 @@ def train(
     model = models.build(config.name, **config.model) if model is None else model
     params = feeds_of_kinds.initial(model, settings.seed) if params is None else params
     summaries: list[watch.Summary] = []
-    for stage in stages.of_config(config):
+    table = stages.of_config(config)
+    for stage in table:
+        if names is None or stage.name in names:
+            plan.check(stage.name, stage.batch, settings.accumulate)
+    for stage in table:
         if names is not None and stage.name not in names:
             params, _ = finished(stage, params, workdir)
             continue
-        if callable(feeds):
-            feed = feeds(stage, params)
-        elif feeds is not None and stage.name in feeds:
-            feed = feeds[stage.name]
-        else:
-            data = drawn.clips(workdir / "drawn") if data is None else data
-            feed = feeds_of_kinds.feed_of(model, stage, params, config, workdir, data)
+        with parallel.chief_first(f"{workdir}, {stage.name}"):
+            if callable(feeds):
+                feed = feeds(stage, params)
+            elif feeds is not None and stage.name in feeds:
+                feed = feeds[stage.name]
+            else:
+                data = drawn.clips(workdir / "drawn") if data is None else data
+                feed = feeds_of_kinds.feed_of(model, stage, params, config, workdir, data)
         shown = hooks if hooks is not None else pictures.HOOKS[stage.kind] if is_own else ()
         state = run(
             *(model, stage, params, feed, workdir),
@@ -122,7 +130,7 @@ def run(
       **settings: fields of `Settings`.
 
     Returns:
-      The last state.
+      The last state, on the host.
 
     Raises:
       FloatingPointError: a number that is not finite, with step, stage and its name.
@@ -133,63 +141,100 @@ def run(
     workdir = Path(workdir).absolute()
     workdir.mkdir(parents=True, exist_ok=True)
     state, note = guard.start(step.start(stage, params)), checkpoints.Note.of(stage.name, settings.seed)
-    max_skipped = settings.max_skipped if settings.on_nonfinite == "skip" else 0
-    make_step = functools.partial(
-        step.make_step, model, stage, accumulate=settings.accumulate, precision=settings.precision
-    )
-    one_step = plan.compile(lambda axis_name: guard.guarded(make_step(axis_name=axis_name), max_skipped))
-    key, num_group = jax.random.key(settings.seed), getattr(model, "num_group", 1)
     with contextlib.ExitStack() as stack:
         keep = checkpoints.Keep(settings.keep_last, settings.keep_best)
         store = stack.enter_context(checkpoints.Store(workdir / stage.name, keep))
         stack.enter_context(store.full_disk_told())
         state, note = store.restore(state, note) or (state, note)
-        state = plan.put_state(state)
         wish = stack.enter_context(signals.caught())
         watcher = watch.Watch(stage, workdir, note, settings.is_shown, settings.patience)
         stack.enter_context(watcher)
-        ahead = collections.deque()  # steps that the host has not looked at
-        fed = watcher.waiting(
-            loading.batches(
-                *(feed, note.position, stage.num_step), num_worker=settings.num_worker, process=plan.process
-            )
+        made = loading.batches(
+            *(feed, note.position, stage.num_step), num_worker=settings.num_worker, process=plan.process
         )
-        stack.enter_context(contextlib.closing(fed))
-        number_of_signal = 0
+        fed = stack.enter_context(contextlib.closing(watcher.waiting(made)))
+        turn = _Turn(plan.put_state(state), model, stage, plan, settings, tuple(hooks), store, watcher, wish)
+        stopped_by = 0
         try:
             for number, batch in fed:
-                variant = step.variant_at(stage, number, num_group)
-                state, metrics = one_step(state, plan.put_batch(batch), jax.random.fold_in(key, number), variant)
-                done, number_of_signal = number + 1, wish.at(number + 1)
-                is_last = done == stage.num_step or number_of_signal > 0
-                is_logged, is_saved = done % settings.log_every == 0, done % settings.save_every == 0
-                ahead.append((done, metrics))
-                while len(ahead) > (0 if is_logged or is_saved or is_last else LAG):
-                    watcher.look(*ahead.popleft(), max_skipped)
-                watcher.step(done)
-                if is_logged or is_last:
-                    watcher.line(done)
-                if done % settings.picture_every == 0:
-                    for hook in hooks:
-                        watcher.pictures(done, hook(model, state.state.mean, batch))
-                if is_saved or is_last:
-                    store.save(state, watcher.note(done), watcher.loss())
-                if number_of_signal:
+                stopped_by = turn(number, batch)
+                if stopped_by:
                     break
         except guard.NotFiniteError as bad:
-            variant, bad_key = step.variant_at(stage, bad.number, num_group), jax.random.fold_in(key, bad.number)
-            before = jax.device_get(state.state.params)
-            names = guard.blame(model, stage, before, feed(bad.number), bad_key, variant)
-            raise FloatingPointError(f"{bad}; first of each kind: {names}; {guard.REMEDY}") from None
+            raise FloatingPointError(f"{bad}; {turn.blame(bad, feed)}; {guard.REMEDY}") from None
         store.wait()
-        tell(watcher.summary(store, int(state.skipped)))
-        number_of_signal = number_of_signal or wish.at(0)
-        if number_of_signal:
-            name, where = signal.Signals(number_of_signal).name, workdir / stage.name / str(store.steps()[-1])
+        tell(watcher.summary(store, int(turn.state.skipped)))
+        stopped_by = stopped_by or wish.at(0)
+        if stopped_by:
+            name, where = signal.Signals(stopped_by).name, workdir / stage.name / str(store.steps()[-1])
             raise signals.StoppedError(
-                f"{stage.name}: {name} came, the last checkpoint is {where}; start again to go on", number_of_signal
+                f"{stage.name}: {name} came, the last checkpoint is {where}; start again to go on", stopped_by
             )
-    return state.state
+    return jax.device_get(turn.state.state)
+
+
+@dataclasses.dataclass
+class _Turn:
+    """One turn of the loop: a step, and what is due after it. It holds the state, and what stays as it is.
+
+    The device works some steps ahead: metrics are looked at when `LAG` later steps were begun, or something is due.
+    """
+
+    state: guard.Guarded
+    model: Any
+    stage: stages.Stage
+    plan: parallel.Plan
+    settings: Settings
+    hooks: tuple[Hook, ...]
+    store: checkpoints.Store
+    watcher: watch.Watch
+    wish: signals.Wish
+
+    def __post_init__(self):
+        make_step = functools.partial(
+            step.make_step,
+            *(self.model, self.stage),
+            accumulate=self.settings.accumulate,
+            precision=self.settings.precision,
+        )
+        self._max_skipped = self.settings.max_skipped if self.settings.on_nonfinite == "skip" else 0
+        self._step = self.plan.compile(
+            lambda axis_name: guard.guarded(make_step(axis_name=axis_name), self._max_skipped)
+        )
+        self._key = jax.random.key(self.settings.seed)
+        self._ahead = collections.deque()  # steps that the host has not looked at
+
+    def __call__(self, number: int, batch: dict) -> int:
+        """Step `number`, from 0; returns the signal after which it is the last, 0 for none."""
+        self.state, metrics = self._step(self.state, self.plan.put_batch(batch), *self._drawn(number))
+        done, stopped_by = number + 1, self.wish.at(number + 1)
+        is_last = done == self.stage.num_step or stopped_by > 0
+        is_logged = is_last or done % self.settings.log_every == 0
+        is_saved = is_last or done % self.settings.save_every == 0
+        self._ahead.append((done, metrics))
+        while len(self._ahead) > (0 if is_logged or is_saved else LAG):
+            self.watcher.look(*self._ahead.popleft(), self._max_skipped)
+        self.watcher.step(done)
+        if is_logged:
+            self.watcher.line(done)
+        if done % self.settings.picture_every == 0 and parallel.is_chief():
+            mean = jax.device_get(self.state.state.mean) if self.hooks else None
+            for hook in self.hooks:
+                self.watcher.pictures(done, hook(self.model, mean, batch))
+        if is_saved:
+            self.store.save(self.state, self.watcher.note(done), self.watcher.loss())
+        return stopped_by
+
+    def blame(self, bad: guard.NotFiniteError, feed: loading.Feed | loading.Step) -> str:
+        """Which quantities were not finite first in a step; it is run again, from the state that it left as it was."""
+        params = jax.device_get(self.state.state.params)
+        names = guard.blame(self.model, self.stage, params, feed(bad.number), *self._drawn(bad.number))
+        return f"first of each kind: {names}"
+
+    def _drawn(self, number: int) -> tuple[chex.PRNGKey, step.Variant]:
+        """A step's key and variant; they depend on its number alone."""
+        variant = step.variant_at(self.stage, number, getattr(self.model, "num_group", 1))
+        return jax.random.fold_in(self._key, number), variant
 
 
 def finished(stage: stages.Stage, params: chex.ArrayTree, workdir: Path) -> tuple[chex.ArrayTree, int]:

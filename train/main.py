@@ -21,6 +21,7 @@ from typing import get_args
 
 import jax
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from jaxdyn import errors
@@ -42,6 +43,7 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what each stage trains and
 def main(argv: list[str]) -> None:
     """Train, export, or tell what training would cost."""
     del argv
+    absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells every move
     if _DRY_RUN.value:
         dry_run.show(dry_run.rows(_CONFIG.value), _DATA.value)
         return

@@ -9,16 +9,19 @@ devices.
 Axes: B elements of a batch over all processes, D devices of this process.
 """
 
+import contextlib
 import dataclasses
 import functools
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, get_args
 
 import chex
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from orbax.checkpoint import multihost
 
 Kind = Literal["single", "pmap", "sharding"]
 
@@ -64,6 +67,20 @@ class Plan:
             whole = NamedSharding(self.mesh, PartitionSpec())
             places = {"in_shardings": (whole, None, whole), "out_shardings": whole}  # the batch lies where it was put
         return jax.jit(make_step(None), static_argnums=3, donate_argnums=0, **places)
+
+    def check(self, name: str, batch: int, accumulate: int = 1) -> None:
+        """Whether a stage of this name and batch can be spread, its parts (see `step.make_step`) too.
+
+        Raises:
+          ValueError: it cannot.
+        """
+        number = max(1, len(self.devices))
+        parts = number * accumulate if self.kind == "pmap" else math.lcm(number, accumulate)
+        if batch % parts:
+            raise ValueError(
+                f"stage {name}: batch (={batch}) must be a multiple of {parts}, for {number} devices ({self.kind}) and "
+                f"accumulate={accumulate}; change --config.stages.{name}.batch, accumulate, or the number of devices"
+            )
 
     def put_state(self, state: chex.ArrayTree) -> chex.ArrayTree:
         """A state where the step expects it: on every device, without an axis for them."""
@@ -224,6 +241,29 @@ def initialize(coordinator: str | None = None, num_process: int | None = None, p
     if not 0 <= own < number:
         raise ValueError(f"process (={own}) must be from 0 to num_process - 1 (={number - 1}); number them from 0")
     jax.distributed.initialize(found["coordinator"], number, own)
+
+
+@contextlib.contextmanager
+def chief_first(key: str) -> Iterator[None]:
+    """Within, process 0 comes first, then the others at the same time; all leave together.
+
+    What is kept on disk is so made once where the processes share it, and by each of them where they do not.
+
+    Args:
+      key: of this place in the program, another one for each.
+    """
+    barrier = multihost.get_barrier_sync_fn()  # does nothing in a process that is alone
+    wait = lambda end: barrier(key=f"{key} {end}", timeout_ms=PATIENCE_MS)  # noqa: E731
+    if not is_chief():
+        wait("chief")
+    yield
+    if is_chief():
+        wait("chief")
+    wait("all")
+
+
+PATIENCE_MS = 24 * 60 * 60 * 1000
+"""How long processes wait for the one that makes what they share; one that died is noticed long before."""
 
 
 def is_chief() -> bool:

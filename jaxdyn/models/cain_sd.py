@@ -61,7 +61,7 @@ class CainSD(nn.Module):
       fixed_depth: exit that every patch takes (CAIN-S has no DepthNet), or None: DepthNet decides.
       cost_bias: how much the finders' logits are lowered for each choice, times its cost: a share of the pixels
         at a scale, of the groups at a depth. `Differs:` 0 is the paper's; above it the network is cheaper.
-      chunks: how many patches of each scale run side by side in packed execution.
+      chunks: how many patches of each scale run side by side in packed execution; what is left over runs in fewer.
     """
 
     num_feat: int = 192
@@ -78,7 +78,7 @@ class CainSD(nn.Module):
     fixed_scale: int | None = None
     fixed_depth: int | None = None
     cost_bias: float = 0.0
-    chunks: tuple[int, int, int] = (2, 1, 1)
+    chunks: tuple[int, int, int] = (4, 6, 6)
 
     def setup(self):
         """Declare the parts: `cain`, `carn_m`, `flow`, `scale_net`, `depth_net`, as far as the options need them."""
@@ -288,7 +288,8 @@ class CainSD(nn.Module):
         batch, height, width, _ = frame0.shape
         grid = self.grid(height, width)
         untouched = _flat(patches.split(exit0, grid))  # [N, P_h, P_w, 3]
-        compute = functools.partial(compute_patches, params, self._upscale())
+        upscale = self._upscale()
+        compute = functools.partial(compute_patches, params, upscale)
 
         def step(turn, x):
             return cain.residual_group(params["body"], turn, x)
@@ -311,12 +312,21 @@ class CainSD(nn.Module):
         scale, depth = route.scale.reshape(-1), route.depth.reshape(-1)
         for index, factor in enumerate(SCALES):
 
-            def run(chunk, level, factor=factor):
+            def begin(chunk, factor=factor):
                 stack = self._sources_at(frame0, frame1, moved, chunk, grid.patch)  # [c, P_h, P_w, S]
-                return compute(stack, factor, lambda first: routing.run_levels(step, first, level))
+                prepared = _prepare(stack, factor, self.is_aligned)
+                first = cain.head(params["head"], *prepared.inputs)  # [c, h, w, F]
+                return (first, prepared.mean), first
+
+            def end(chunk, kept, features, factor=factor):
+                first, mean = kept
+                stack = self._sources_at(frame0, frame1, moved, chunk, grid.patch)
+                prepared = _prepare(stack, factor, self.is_aligned)._replace(mean=mean)
+                return _finish(params, stack, prepared, first + features, factor, upscale)
 
             levels = jnp.where(scale == index, depth, 0)
-            output = routing.packed(run, places, levels, output, self.chunks[index])
+            path = routing.Path(begin, step, end)
+            output = routing.packed(path, places, levels, output, self.chunks[index])
         return output
 
     def _sources_at(self, frame0, frame1, moved, places, size) -> chex.Array:

@@ -67,7 +67,7 @@ class SkipVSR(BasicVSR):
     rule: Literal["above", "below"] = "above"
     interval: int = 6
     alpha: float = 0.0
-    parallel: int = 4
+    parallel: int = 6
 
     def setup(self):
         """BasicVSR's parts and the two gates."""
