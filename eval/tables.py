@@ -58,9 +58,9 @@ def render(rows: Sequence[Row], form: Form = "markdown", title: str = "") -> str
 
 
 def render_across(rows: Sequence[Row], form: Form = "markdown", title: str = "") -> str:
-    """As `render`, but for people every benchmark has a column of scores: rows that differ in nothing else are one line.
+    """As `render`, but for people every benchmark has its own column of scores.
 
-    SSIM is of a row's first window.
+    Rows that differ in their benchmark and scores alone are one line. SSIM is of a row's first window.
     """
     return _write(rows, form, lambda rows: _by_benchmark(rows, title))
 

@@ -61,8 +61,9 @@ def made(arguments: argparse.Namespace, errors: console.Console) -> tuple[list[R
     given = scores.read(arguments.weights, table, benchmarks)
     samples, missing = scores.open_all(benchmarks, arguments.data, arguments.partial)
     columns = (*progress.Progress.get_default_columns(), progress.MofNCompleteColumn(), progress.TimeElapsedColumn())
-    with progress.Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task(arguments.name, total=sum(map(len, samples)), visible=bool(samples))
+    is_quiet = not (samples and errors.is_terminal)
+    with progress.Progress(*columns, console=errors, transient=True, disable=is_quiet) as bar:
+        task = bar.add_task(arguments.name, total=sum(map(len, samples)))
         rows = scores.measured(table, samples, given, arguments.rows, arguments.timing, lambda clip: bar.advance(task))
     rows += counting.counted(table, arguments.size, fields)
     remarks = [f"{said.citation}: {said.says}." for said in published.statements(arguments.name)]

@@ -139,8 +139,8 @@ def open_all(
     missing: dict[str, tuple[list[str], str]] = {}  # by dataset: its protocols, and what is wrong with the first
     for protocol in map(protocols.named, benchmarks):
         problem = (
-            f"get {protocols.origin(protocol)}, and give its folder with --data; or give --data RECORDS, which `python -m "
-            f"train.prepare --dataset {protocol.dataset} --manual_dir FOLDER --data_dir RECORDS` makes of it."
+            f"get {protocols.origin(protocol)}, and give its folder with --data, or records of it: `python -m "
+            f"train.prepare --dataset {protocol.dataset} --manual_dir FOLDER --data_dir RECORDS`."
         )
         try:
             if data is not None:

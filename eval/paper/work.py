@@ -202,7 +202,7 @@ def policy(model: SkipVSR, size: Size, time: int, name: str) -> Work:
 def _routed(model: SkipVSR, size: Size, route: BlockRoute) -> Work:
     """The cost of a frame of a clip that executes its Route packed."""
     width, height = size
-    whole = flops.block_route_cost(model, route, height, width, model.parallel)
+    whole = flops.block_route_cost(model, route, height, width)
     per_frame = 1 / route.blocks.shape[2]
     cost = Cost(tuple(dataclasses.replace(stage, times=stage.times * per_frame) for stage in whole.stages))
     dense = flops.dense_basicvsr(model, height, width)
