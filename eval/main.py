@@ -1,87 +1,186 @@
-"""Scores of a network where the truth is known: of CAIN-SD on middle frames, of SkipVSR or BasicVSR on large frames.
+"""Scores and costs of a network on benchmarks: weights x protocols x operating points, as one table.
 
-python -m eval.main --data ../shared/video/val [--weights cain_sd] [--frames 41] [--middlebury FOLDER] [--ssim]
-python -m eval.main --vid4 ../shared/video/eval/vid4 [--weights skipvsr] [--thresholds 0,0.9] [--policies uniform]
+    python -m eval.main --protocol middlebury --data FOLDER
+    python -m eval.main --protocol vid4-y --data FOLDER --rows bicubic,dense,alpha0,alpha0.78 --details
+    python -m eval.main --config configs/cain_sd.py --protocol xiph-2k --data FOLDER --weights published.safetensors
+    python -m eval.main --protocol clips --data VIDEOS --rows averaging,finders,budget50% --timing --out rows.json
+
+--data is the folder in which `train.prepare` built records, or that of the unpacked archive. `eval.points` lists the
+rows, `eval.protocols` the protocols.
 """
 
+import argparse
 import dataclasses
-import json
-import time
-from collections.abc import Iterable, Mapping
+import importlib.util
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
-from absl import app, flags
+import jax
+import ml_collections
+from rich import console, progress
 
-from eval import evaluate, tables, upscaling
-from jaxdyn import pretrained
-from jaxdyn.data import sequences
+from eval import points, protocols, tables
+from eval.evaluate import evaluate
+from eval.methods import Weights, load_weights
+from eval.protocols import Protocol, Task
+from eval.records import Row
+from eval.samples import open_samples
+from jaxdyn import models, pretrained
+from jaxdyn.errors import UserError, one_line
 
-_DATA = flags.DEFINE_string("data", None, "Folder of clips: odd frames are made from even ones.")
-_MIDDLEBURY = flags.DEFINE_string("middlebury", None, "Folder of Middlebury's triplets.")
-_VID4 = flags.DEFINE_string("vid4", None, "Folder of clips as large frames: small ones are made of them and upscaled.")
-_WEIGHTS = flags.DEFINE_string(
-    "weights", None, "Weights of the package by name, or a file; cain_sd by default, with --vid4 skipvsr."
-)
-_FRAMES = flags.DEFINE_integer("frames", 41, "Frames of each clip; with --vid4 always all.", lower_bound=3)
-_SSIM = flags.DEFINE_boolean("ssim", False, "SSIM as well; with --vid4 always.")
-_THRESHOLDS = flags.DEFINE_list("thresholds", [f"{t:g}" for t in upscaling.THRESHOLDS], "--vid4: alpha of Eq. 9.")
-_POLICIES = flags.DEFINE_list("policies", [], "--vid4: fixed halves of the blocks, of uniform, shallow, deep.")
-_DEGRADATION = flags.DEFINE_enum(
-    "degradation", "bi", list(sequences.DEGRADATIONS), "--vid4: how small frames are made."
-)
-_JSON = flags.DEFINE_string("json", None, "File for the records, one JSON object a line.")
+WEIGHTS: dict[Task, str] = {"interpolate": "cain_sd", "upscale": "skipvsr"}
+"""The package's own, by task."""
 
-
-def main(argv: list[str]) -> None:
-    """Print one table for each data set."""
-    del argv
-    sets = {}
-    if _DATA.value:
-        title = f"{_DATA.value}, first {_FRAMES.value} frames"
-        sets[title] = evaluate.video_triplets(_DATA.value, _FRAMES.value)
-    if _MIDDLEBURY.value:
-        sets[_MIDDLEBURY.value] = evaluate.middlebury_triplets(_MIDDLEBURY.value)
-    if not sets and not _VID4.value:
-        raise app.UsageError("nothing to score: give --data, --middlebury or --vid4")
-    if sets:
-        interpolate(sets)
-    if _VID4.value:
-        upscale(_VID4.value)
+FORMS = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex"}
+"""By suffix of --out."""
 
 
-def interpolate(sets: Mapping[str, Iterable[evaluate.Triplet]]) -> None:
-    """Tables of middle frames, of sets by title."""
-    weights = _WEIGHTS.value or "cain_sd"
-    model, variables = pretrained.load(weights)
-    for title, triplets in sets.items():
-        began = time.monotonic()
-        records = list(evaluate.evaluate(model, variables, triplets, _SSIM.value))
-        spent = time.monotonic() - began
-        tables.show(f"{weights} on {title} ({len(records)} triplets, {spent:.0f} s)", records, _SSIM.value)
-        keep(records)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print or write the table. Returns the exit code: 0, 2 for what the user can put right, 130 for Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    errors = console.Console(stderr=True)
+    try:
+        rows = measure(arguments, errors)
+        text = shown(rows, _form(arguments), arguments.details)
+        if arguments.out:
+            Path(arguments.out).write_text(text, encoding="utf-8")
+        else:
+            print(text, end="")
+    except UserError as error:
+        errors.print(one_line(error), markup=False, highlight=False, soft_wrap=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        errors.print("stopped")
+        return 130
+    return 0
 
 
-def upscale(root: str) -> None:
-    """The table of large frames, of a folder of clips."""
-    weights = _WEIGHTS.value or "skipvsr"
-    model, variables = pretrained.load(weights)
-    began = time.monotonic()
-    thresholds = [float(threshold) for threshold in _THRESHOLDS.value]
-    records = list(
-        upscaling.evaluate(model, variables, root, thresholds, _POLICIES.value, degradation=_DEGRADATION.value)
+def measure(arguments: argparse.Namespace, errors: console.Console) -> list[Row]:
+    """The rows of all protocols, with a progress bar; what is wrong is told before the work begins."""
+    if arguments.out and not Path(arguments.out).absolute().parent.is_dir():
+        raise UserError(f"{arguments.out}: its folder is not there; name a file in one that is.")
+    wanted = [_protocol(name, arguments.frames) for name in arguments.protocol]
+    sets = [open_samples(protocol, arguments.data, arguments.partial) for protocol in wanted]
+    plans = []
+    for samples in sets:
+        weights = _weights(arguments.config, arguments.weights, samples.protocol.task)
+        plans.append(points.build(samples.protocol.task, weights, arguments.rows, samples.protocol.length))
+    rows = []
+    columns = (*progress.Progress.get_default_columns(), progress.MofNCompleteColumn(), progress.TimeElapsedColumn())
+    with progress.Progress(*columns, console=errors, transient=True) as bar:
+        for samples, methods in zip(sets, plans, strict=True):
+            task = bar.add_task(samples.protocol.name, total=len(samples))
+            rows += evaluate(samples, methods, arguments.timing, lambda clip, task=task: bar.advance(task))
+    return rows
+
+
+def shown(rows: Sequence[Row], form: tables.Form, has_details: bool = False) -> str:
+    """Rows as text; with details, of text that people read, also by clip and what routing did."""
+    text = tables.render(rows, form)
+    if not has_details or form in ("csv", "json"):
+        return text
+    text += "\n" + tables.render_clips(rows, form)
+    lines = [f"{row.benchmark}, {row.method} {row.point}: {routing(row)}" for row in rows if row.counts]
+    start = "% " if form == "latex" else "- "
+    return text + "".join(f"\n{start}{line}" for line in lines) + ("\n" if lines else "")
+
+
+def routing(row: Row) -> str:
+    """What routing did, in words; what it never did is left out."""
+    counts = {name: number for name, number in row.counts.items() if number}
+    tiles = counts.pop("tiles", None)
+    if tiles is None:
+        return "patches at " + ", at ".join(f"{name} {number}" for name, number in counts.items())
+    return "share of tiles in " + ", ".join(f"{name} {number / tiles:.0%}" for name, number in counts.items())
+
+
+def _protocol(name: str, num_frame: int | None) -> Protocol:
+    protocol = protocols.named(name)
+    if num_frame is None:
+        return protocol
+    if protocol.dataset != "folder":
+        raise UserError(f"--frames {num_frame}: {name} has frames of its own; --frames goes with clips and clips-x4.")
+    return dataclasses.replace(protocol, num_frame=num_frame)
+
+
+def _weights(config: str | None, names: Sequence[str] | None, task: Task) -> list[Weights]:
+    """The networks of a run; a variant that the configuration names changes those of its kind."""
+    if config is None:
+        return [load_weights(name) for name in names or [WEIGHTS[task]]]
+    experiment = _load_config(config)
+    loaded = [load_weights(name) for name in names or [experiment.name]]
+    if ":" not in config:
+        return loaded
+    return [_varied(weights, experiment, config) for weights in loaded]
+
+
+def _varied(weights: Weights, experiment: ml_collections.ConfigDict, config: str) -> Weights:
+    """A network with a variant's fields, such as another patch; its parameters stay."""
+    model = models.build(experiment.name, **experiment.model)
+    if type(model) is not type(weights.model):
+        return weights
+    shapes, own = (
+        jax.tree.map(lambda leaf: leaf.shape, pretrained.parameter_shapes(m)) for m in (model, weights.model)
     )
-    spent = time.monotonic() - began
-    title = f"{weights} on {root}, {_DEGRADATION.value.upper()} ({len(records)} frames, {spent:.0f} s)"
-    tables.show_upscaling(title, records)
-    keep(records)
+    if shapes != own:
+        raise UserError(f"{weights.name}: its parameters are not those of {config}; name the variant that trained it.")
+    return dataclasses.replace(weights, model=model)
 
 
-def keep(records: Iterable) -> None:
-    """Write records to the file that is asked for, if one is."""
-    if _JSON.value:
-        with Path(_JSON.value).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(dataclasses.asdict(record)) + "\n" for record in records)
+def _load_config(text: str) -> ml_collections.ConfigDict:
+    """The configuration of FILE or FILE:VARIANT."""
+    name, _, variant = text.partition(":")
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"{path}: no such configuration; there are configs/cain_sd.py and configs/skipvsr.py.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    try:
+        return module.get_config(*([variant] if variant else []))
+    except ValueError as error:
+        raise UserError(f"{text}: {one_line(error)}") from None
+
+
+def _form(arguments: argparse.Namespace) -> tables.Form:
+    return arguments.format or FORMS.get(Path(arguments.out or "").suffix, "markdown")
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m eval.main", description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--protocol", type=_list, required=True, metavar="NAME[,NAME...]", help=", ".join(protocols.PROTOCOLS))
+    add("--data", required=True, metavar="FOLDER", help="records of train.prepare, or the unpacked archive")
+    add("--config", metavar="FILE[:VARIANT]", help="names the network; a variant changes fields of it, as patches")
+    add(
+        "--weights",
+        type=_list,
+        metavar="NAME|FILE[,...]",
+        help="of the package, or of jaxdyn convert or training; by default cain_sd or skipvsr, as the task asks",
+    )
+    add("--rows", type=_list, metavar="ROW[,ROW...]", help="see eval/points.py; by default what needs no number")
+    add("--partial", action="store_true", help="score what is there of an incomplete benchmark, and say so")
+    add("--frames", type=int, metavar="N", help="of clips and clips-x4: so many frames of each clip, from the first")
+    add(
+        "--timing",
+        type=int,
+        nargs="?",
+        const=5,
+        default=0,
+        metavar="ROUNDS",
+        help="time every row in turn with the dense network, and measure its memory (5 rounds)",
+    )
+    add("--details", action="store_true", help="scores by clip as well, and what routing did")
+    add("--format", choices=get_args(tables.Form), help="by default as --out ends, or markdown")
+    add("--out", metavar="FILE", help="write the table there instead of printing it")
+    return parser
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(main())

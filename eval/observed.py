@@ -13,15 +13,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from eval import evaluate, upscaling
 from eval.records import Row
-from jaxdyn import flops, maps, metrics, motion, pretrained
-from jaxdyn.data import clips
+from jaxdyn import maps, metrics, motion, pretrained
+from jaxdyn.data import clips, sequences
 from jaxdyn.errors import UserError
 from jaxdyn.interpolator import ALIGN_EDGE, Interpolator
 from jaxdyn.models.basicvsr import SCALE
@@ -81,10 +80,18 @@ def observe(weights: str, clip: str, num_frame: int) -> Seen:
 # Interpolation
 
 
+class _Triplet(NamedTuple):
+    """Two frames and the true one between them, uint8 [H, W, 3]."""
+
+    first: np.ndarray
+    middle: np.ndarray
+    last: np.ndarray
+
+
 def interpolation(model: CainSD, variables: Any, frames: np.ndarray, weights: str = "") -> Seen:
     """Odd frames from even ones, uint8 [T, H, W, 3]; the dearest of them is the one to look at."""
     height, width = frames.shape[1:3]
-    triplets = [evaluate.Triplet("", *frames[at - 1 : at + 2]) for at in range(1, len(frames) - 1, 2)]
+    triplets = [_Triplet(*frames[at - 1 : at + 2]) for at in range(1, len(frames) - 1, 2)]
     routed = Interpolator(model, variables)
     dense, dense_cost = routed.densely(), routed.dense_cost(height, width)
     made = [routed.middle(*_ends(triplet)) for triplet in triplets]
@@ -93,7 +100,7 @@ def interpolation(model: CainSD, variables: Any, frames: np.ndarray, weights: st
     cells = maps.route_cells(height, width, route, model.num_group, model.patch, model.stride)
     finders = _finder_row(made, triplets, dense_cost, weights)
     return Seen(
-        rows=[*_exit_rows(model, variables, triplets, dense_cost, weights), finders],
+        rows=[*_exit_rows(routed, triplets, dense_cost, weights), finders],
         truth=truth,
         made={"mean of both": sum(ends) / 2, "dense": dense.middle(*ends).frame, "dynamic": made[place].frame},
         cells=cells,
@@ -130,27 +137,20 @@ def _interpolation_seconds(
     }
 
 
-def _exit_rows(
-    model: CainSD, variables: Any, triplets: Sequence[evaluate.Triplet], dense: Cost, weights: str
-) -> list[Row]:
+def _exit_rows(routed: Interpolator, triplets: Sequence[_Triplet], dense: Cost, weights: str) -> list[Row]:
     """A row for each exit, all patches at full scale."""
-    run, scores = jax.jit(evaluate.all_exits, static_argnums=0), []
-    for triplet in triplets:
-        ends = _ends(triplet)
-        exits = run(model, variables, *(image[None] for image in ends), _moved(model, *ends))
-        scores.append([float(metrics.psnr(np.asarray(image[0]), triplet.middle)) for image in exits])
-    (height, width), rows = triplets[0].middle.shape[:2], []
+    model, (height, width), rows = routed.model, triplets[0].middle.shape[:2], []
     shape = (1, *model.grid(height, width).shape)
     for level in range(0 if model.has_exit0 else 1, model.num_group + 1):
         route = Route(np.zeros(shape, np.int32), np.full(shape, level, np.int32))
-        cost = flops.route_cost(model, route, height, width)
-        score = {"psnr": float(np.mean(scores, axis=0)[level]), "flops": cost.flops, "share": cost.share(dense)}
-        method = "CAIN-SD, scale 1 everywhere"
-        rows.append(Row("clip", method, f"exit {level}", weights, **score, size=(width, height)))
+        made = [routed.middle(*_ends(triplet), route) for triplet in triplets]
+        psnr = [float(metrics.psnr(one.frame, triplet.middle)) for one, triplet in zip(made, triplets, strict=True)]
+        score = {"psnr": float(np.mean(psnr)), "flops": made[0].cost.flops, "share": made[0].cost.share(dense)}
+        rows.append(Row("clip", "CAIN-SD, scale 1 everywhere", f"exit {level}", weights, **score, size=(width, height)))
     return rows
 
 
-def _finder_row(made: Sequence[Any], triplets: Sequence[evaluate.Triplet], dense: Cost, weights: str) -> Row:
+def _finder_row(made: Sequence[Any], triplets: Sequence[_Triplet], dense: Cost, weights: str) -> Row:
     """The row of what the finders choose."""
     height, width = triplets[0].middle.shape[:2]
     psnr = [float(metrics.psnr(one.frame, triplet.middle)) for one, triplet in zip(made, triplets, strict=True)]
@@ -159,7 +159,7 @@ def _finder_row(made: Sequence[Any], triplets: Sequence[evaluate.Triplet], dense
     return Row("clip", "CAIN-SD", "finders", weights, **score, size=(width, height), num_frame=len(made))
 
 
-def _ends(triplet: evaluate.Triplet) -> list[np.ndarray]:
+def _ends(triplet: _Triplet) -> list[np.ndarray]:
     """The two given frames, float32 [H, W, 3]."""
     return [image.astype(np.float32) / 255 for image in (triplet.first, triplet.last)]
 
@@ -180,7 +180,7 @@ def enlargement(model: SkipVSR, variables: Any, frames: np.ndarray, weights: str
     routed = Upscaler(model, variables)
     height, width = (side // SCALE for side in frames.shape[1:3])
     truth = frames[: routed.window_length(height, width), : height * SCALE, : width * SCALE]  # one window
-    small = upscaling.reduced(truth)
+    small = np.stack([np.asarray(sequences.degrade(frame, "bi")) for frame in truth])
     num, place = len(truth), len(truth) // 2
     clip, starts, keep = small.astype(np.float32) / 255, np.arange(num) == 0, (0, num)
     dense = Upscaler(model, variables, execution="dense")

@@ -30,6 +30,8 @@ class Row:
       clips: PSNR of each clip, dB.
       clips_ssim: SSIM of each clip, with the protocol's first window.
       counts: what routing did: executed patches or blocks by name, such as {"scale 1": 12, "exit 3": 4}.
+      protocol: `Protocol.sentence` of the benchmark, so that figures never travel without it; "" for published ones.
+      notes: what a reader should know of these figures, one sentence each.
     """
 
     benchmark: str
@@ -51,3 +53,5 @@ class Row:
     clips: dict[str, float] = dataclasses.field(default_factory=dict)
     clips_ssim: dict[str, float] = dataclasses.field(default_factory=dict)
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    protocol: str = ""
+    notes: tuple[str, ...] = ()

@@ -166,7 +166,7 @@ def cain_sd_stages(model: cain_sd.CainSD, height: int, width: int) -> dict[str, 
     return stages
 
 
-def route_cost(model: cain_sd.CainSD, route: Route, height: int, width: int) -> Cost:
+def route_cost(model: cain_sd.CainSD, route: Route, height: int, width: int, is_given: bool = False) -> Cost:
     """What a Route costs, everything included: motion, finders, patches, CARN-M, merging.
 
     Packed execution runs exactly this: nominal and executed cost are one.
@@ -175,11 +175,14 @@ def route_cost(model: cain_sd.CainSD, route: Route, height: int, width: int) -> 
       model: whose stages are counted.
       route: for frames of height x width; with B > 1 the cost of all B.
       height, width: of the frames, in pixels.
+      is_given: whether the network was given the Route: then finders do not run, nor does motion that they alone see.
     """
     stages = cain_sd_stages(model, height, width)
     scale, depth = np.asarray(route.scale).reshape(-1), np.asarray(route.depth).reshape(-1)
     batch = route.shape[0]
-    counted = [_times(stages[name], batch) for name in ("flow", "finders", "alignment", "merge") if name in stages]
+    idle = (("finders",) if model.is_aligned else ("finders", "flow")) if is_given else ()
+    once = [name for name in ("flow", "finders", "alignment", "merge") if name in stages and name not in idle]
+    counted = [_times(stages[name], batch) for name in once]
     for index, factor in enumerate(SCALES):
         levels = np.where(scale == index, depth, 0)
         num_computed = int((levels > 0).sum())

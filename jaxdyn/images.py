@@ -130,7 +130,12 @@ def check_replaceable(path: Path) -> None:
 
 def read_image(file: Path) -> np.ndarray:
     """RGB or RGBA, [H, W, 3 or 4] uint8 or uint16; grey is repeated."""
-    data = np.frombuffer(file.read_bytes(), np.uint8)
+    return decode_image(file.read_bytes(), file)
+
+
+def decode_image(encoded: bytes, file: Path) -> np.ndarray:
+    """`read_image` of the bytes of a file."""
+    data = np.frombuffer(encoded, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if image is None or image.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{file}: cannot be read as an image of 8 or 16 bit; replace or remove it.")

@@ -5,7 +5,7 @@ frames -> motion (host, or the network's own) -> Route -> routed compute -> fram
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 import jax
@@ -71,19 +71,25 @@ class Interpolator:
         self.execution = "dense" if isinstance(model, CAIN) else execution
         self.variables = jax.device_put(variables, device)
 
-    def middle(self, frame0: np.ndarray, frame1: np.ndarray) -> Middle:
+    def middle(self, frame0: np.ndarray, frame1: np.ndarray, route: Route | None = None) -> Middle:
         """The frame between two: float32 [H, W, 3] in [0, 1] x 2 -> the same, with its Route and cost.
 
+        Args:
+          frame0, frame1: the two.
+          route: executed as given, [1, n_h, n_w]; another needs no new compilation. None: the finders decide.
+
         Raises:
-          ValueError: frames that are no pair of RGB images.
+          ValueError: frames that are no pair of RGB images, a Route for a network that takes none.
         """
+        if route is not None and (isinstance(self.model, CAIN) or self.execution == "dense"):
+            raise ValueError("a Route was given, but this network takes the same path everywhere; leave it out")
         height, width = frame0.shape[:2]
         given = self._host_motion(frame0, frame1)
         frames = [jax.device_put(np.asarray(frame, np.float32)[None], self.device) for frame in (frame0, frame1)]
-        frame, route = self._run(*frames, given)
+        frame, executed = self._run(*frames, given, route)
         self._prepare_cost(height, width)  # once, while the device is at work
-        route = jax.device_get(route)
-        return Middle(np.asarray(frame[0]), route, self._cost(route, height, width))
+        executed = jax.device_get(executed)
+        return Middle(np.asarray(frame[0]), executed, self._cost(executed, height, width, route is not None))
 
     def dense_cost(self, height: int, width: int) -> Cost:
         """The static network of the same widths on the whole frame: what every share is a share of."""
@@ -95,7 +101,7 @@ class Interpolator:
             return None
         return Interpolator(self.model, self.variables, "dense", self.device)
 
-    def meet(self, budget: float, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    def meet(self, budget: float, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
         """Sets, and gives, the bias on the finders' logits that brings the executed share of the dense FLOPs nearest to
         a budget.
 
@@ -104,25 +110,24 @@ class Interpolator:
 
         Args:
           budget: a share, over 0.
-          pairs: neighbouring frames, float32 [H, W, 3] in [0, 1].
+          pairs: neighbouring frames, float32 [H, W, 3] in [0, 1], of any sizes; one is held at a time.
 
         Raises:
           UserError: a network that has nothing to choose, or no pairs.
         """
         if not isinstance(self.model, CainSD) or self.execution != "packed":
             raise UserError("this network takes the same path everywhere; a budget needs weights of cain_sd, packed.")
-        if not pairs:
+        found = [(self._logits(*pair), pair[0].shape[:2]) for pair in pairs]
+        if not found:
             raise UserError("no pairs of frames to find a bias on.")
-        height, width = pairs[0][0].shape[:2]
-        found = [self._logits(*pair) for pair in pairs]
-        dense, costs = self.dense_cost(height, width), self.model.choice_costs
+        costs = self.model.choice_costs
 
         @functools.cache
         def share(bias: float) -> float:
-            routes = [self._route_with(bias, *logits, costs) for logits in found]
-            return float(np.mean([self._cost(route, height, width).share(dense) for route in routes]))
+            routes = [(self._route_with(bias, *logits, costs), size) for logits, size in found]
+            return float(np.mean([self._cost(route, *size).share(self.dense_cost(*size)) for route, size in routes]))
 
-        largest = max((float(np.ptp(part)) for logits in found for part in logits if part is not None), default=0.0)
+        largest = max((float(np.ptp(part)) for logits, _ in found for part in logits if part is not None), default=0.0)
         gap = min(float(np.abs(np.diff(cost)).min(initial=1.0)) for cost in costs)
         low, high = -(largest + 1) / gap, (largest + 1) / gap  # where every patch takes what is dearest, and cheapest
         trials = [0.0, low, high]
@@ -158,7 +163,7 @@ class Interpolator:
         edge = ALIGN_EDGE if self.model.is_aligned else self.model.router_edge
         return tuple(flow[None] for flow in motion.dis(frame0, frame1, edge))
 
-    def _run(self, frame0: jax.Array, frame1: jax.Array, given) -> tuple[jax.Array, Route | None]:
+    def _run(self, frame0: jax.Array, frame1: jax.Array, given, route) -> tuple[jax.Array, Route | None]:
         if isinstance(self.model, CAIN):
             return _static(self.model, self.variables, frame0, frame1), None
         if self.execution == "dense":
@@ -166,7 +171,7 @@ class Interpolator:
             return _dynamic(
                 model, "packed", self.variables, frame0, frame1, given, full_route(model, 1, *frame0.shape[1:3])
             )
-        return _dynamic(self.model, self.execution, self.variables, frame0, frame1, given, None)
+        return _dynamic(self.model, self.execution, self.variables, frame0, frame1, given, route)
 
     def _prepare_cost(self, height: int, width: int) -> None:
         """Has what `_cost` adds up analysed, which takes a second the first time; it is kept."""
@@ -174,14 +179,14 @@ class Interpolator:
             model = whole_frame(self.model, height, width) if self.execution == "dense" else self.model
             flops.cain_sd_stages(model, height, width)
 
-    def _cost(self, route: Route | None, height: int, width: int) -> Cost:
+    def _cost(self, route: Route | None, height: int, width: int, is_given: bool = False) -> Cost:
         if route is None:
             return self.dense_cost(height, width)
         if self.execution == "dense":
-            return flops.route_cost(whole_frame(self.model, height, width), route, height, width)
+            return flops.route_cost(whole_frame(self.model, height, width), route, height, width, is_given=True)
         if self.execution == "masked":
             return flops.masked_cost(self.model, height, width)
-        return flops.route_cost(self.model, route, height, width)
+        return flops.route_cost(self.model, route, height, width, is_given)
 
 
 def whole_frame(model: CainSD, height: int, width: int) -> CainSD:

@@ -9,7 +9,7 @@ depend on nothing but their own frames, so that work can stop and go on anywhere
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import jax
@@ -69,9 +69,13 @@ class Upscaler:
       device: where to compute; None: JAX's default.
       parallel: how many tiles run together in packed execution; None: the network's own number on a CPU, all that a
         GPU fills itself with otherwise.
+      length: frames that a window gives, whatever memory they take; None: see `window_length`.
+      blocks: [num_block] bool, which residual blocks run, everywhere and in both directions, whatever the gates say;
+        None: the gates decide.
 
     Raises:
       UserError: a network that does not enlarge clips, a threshold or a number of tiles out of range.
+      ValueError: blocks of another network, or of one without gates.
     """
 
     scale = SCALE
@@ -85,6 +89,8 @@ class Upscaler:
         execution: Literal["packed", "masked", "dense"] = "packed",
         device: jax.Device | None = None,
         parallel: int | None = None,
+        length: int | None = None,
+        blocks: np.ndarray | None = None,
     ):
         if not isinstance(model, BasicVSR):
             raise UserError(f"{type(model).__name__} does not enlarge clips; use weights of skipvsr or basicvsr.")
@@ -95,6 +101,11 @@ class Upscaler:
         if parallel is not None and parallel < 1:
             raise UserError(f"parallel {parallel}: must be at least 1 tile.")
         self.execution = execution if isinstance(model, SkipVSR) else "dense"
+        if blocks is not None and (self.execution == "dense" or np.shape(blocks) != (model.num_block,)):
+            raise ValueError(
+                f"blocks of shape {np.shape(blocks)} were given to a network of {model.num_block}, {execution}"
+            )
+        self.length, self.blocks = length, blocks
         if isinstance(model, SkipVSR):
             is_cpu = (device or jax.devices()[0]).platform == "cpu"
             model = model.clone(parallel=parallel or (model.parallel if is_cpu else GPU_PARALLEL))
@@ -107,6 +118,8 @@ class Upscaler:
 
     def window_length(self, height: int, width: int) -> int:
         """How many frames of this size a window gives: `LENGTH`, or as many as fit `WINDOW_BYTES`, at least one."""
+        if self.length is not None:
+            return self.length
         features = 4 * height * width * self.model.num_feat
         layers = self.model.num_block + 1 if self.execution != "dense" else 2
         large = 4 * 3 * SCALE**2 * height * width
@@ -162,29 +175,35 @@ class Upscaler:
 
         Args:
           budget: a share, over 0.
-          windows: (frames [n, H, W, 3], starts [n]); the first frames of each are tried.
+          windows: (frames [n, H, W, 3], starts [n]) of any sizes; the first frames of each are tried.
 
         Raises:
           UserError: a network that has nothing to choose, or no windows.
         """
-        if self.execution == "dense":
-            raise UserError("this network runs every block of every frame; a budget needs weights of skipvsr, packed.")
+        if self.execution == "dense" or self.blocks is not None:
+            raise UserError(
+                "this network runs the same blocks of every frame; a budget needs weights of skipvsr, packed."
+            )
         if not windows:
             raise UserError("no frames to find a threshold on.")
         probes = [_probe(*window) for window in windows]
-        height, width = windows[0][0].shape[1:3]
+        sizes = [frames.shape[1:3] for frames, _ in windows]
+
+        def share_of(runs: Iterable[float]) -> float:
+            """The share where a share of the blocks runs, by window."""
+            return float(np.mean([self._share_of(part, *size) for part, size in zip(runs, sizes, strict=True)]))
 
         def shares(threshold: float) -> tuple[float, np.ndarray]:
             """The share of a frame in the middle of a long clip, and all scores."""
             found = [self._scores(*probe, threshold) for probe in probes]
-            runs = np.mean([blocks[is_real].mean() for blocks, _, is_real in found])
-            return self._share_of(runs, height, width), np.concatenate([s[is_real].ravel() for _, s, is_real in found])
+            share = share_of(blocks[is_real].mean() for blocks, _, is_real in found)
+            return share, np.concatenate([s[is_real].ravel() for _, s, is_real in found])
 
         most, scores = shares(0.0)
         if budget >= most:
             self.threshold = 0.0
             return 0.0
-        least = self._share_of(0.0, height, width)
+        least = share_of([0.0] * len(sizes))
         order = np.sort(scores if self.model.rule == "above" else 1 - scores)[::-1]  # as a threshold falls, these run
         # (how many of them run, share), known on both sides; what lies between is tried where a line would put it.
         low, high, best = (0, least), (len(order) - 1, most), (most, 0.0)
@@ -236,10 +255,19 @@ class Upscaler:
         given = None if given is None else tuple(put(flow) for flow in given)
         if self.execution == "dense":
             return _static(self.model, keep, self.variables, clip, starts, given, is_padding)[0], None
-        large, blocks = _dynamic(
-            self.model, self.execution, keep, self.variables, clip, self.threshold, starts, given, is_padding
-        )
+        fixed = self.model, self.execution, keep
+        route = self._route(clip)
+        large, blocks = _dynamic(*fixed, self.variables, clip, self.threshold, route, starts, given, is_padding)
         return large[0], blocks[0]
+
+    def _route(self, clip: jax.Array) -> BlockRoute | None:
+        """The blocks that were given, for every tile of a clip [1, T, H, W, 3]."""
+        if self.blocks is None:
+            return None
+        _, num, height, width, _ = clip.shape
+        shape = (1, 2, num, self.model.num_block, *self.model.grid(height, width).shape)
+        runs = np.broadcast_to(np.asarray(self.blocks, bool)[:, None, None], shape)
+        return BlockRoute(jax.device_put(runs, self.device))
 
     def _scores(self, clip, starts, is_real, threshold):
         """Which blocks ran, their scores, [2, T, M, n_h, n_w] each, and which of them are real and had a choice."""
@@ -318,12 +346,12 @@ def _static(model: BasicVSR, keep, variables, clip, starts, given, is_padding):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _dynamic(model: SkipVSR, execution, keep, variables, clip, threshold, starts, given, is_padding):
+def _dynamic(model: SkipVSR, execution, keep, variables, clip, threshold, route, starts, given, is_padding):
     large, aux = model.apply(
         variables,
         clip,
         threshold,
-        None,
+        route,
         execution,
         starts=starts,
         motion=given,

@@ -6,6 +6,7 @@ import pytest
 
 from jaxdyn import flops, interpolator, models, pretrained
 from jaxdyn.errors import UserError
+from jaxdyn.types import Route
 
 HEIGHT, WIDTH = 40, 52
 
@@ -62,6 +63,36 @@ def test_dense_takes_the_whole_frame_to_the_deepest_exit(shipped_kind):
     assert middle.route.scale.tolist() == [[[0]]]
 
 
+def test_a_given_route_is_executed_without_finders(shipped_kind):
+    model, variables = shipped_kind
+    frames = moving_pair()
+    made = interpolator.Interpolator(model, variables)
+    shape = (1, *model.grid(HEIGHT, WIDTH).shape)
+    fixed = made.middle(*frames, Route(np.full(shape, 1, np.int32), np.full(shape, 1, np.int32)))
+    alone = interpolator.Interpolator(model.clone(fixed_scale=1, fixed_depth=1), variables).middle(*frames)
+    np.testing.assert_allclose(fixed.frame, alone.frame, atol=1e-5)
+    assert (fixed.route.scale == 1).all()
+    assert (fixed.route.depth == 1).all()
+    names = [stage.name for stage in fixed.cost.stages]
+    assert "finders" not in names
+    assert "alignment" in names
+    again = interpolator.Interpolator(model, variables)
+    for depth in (0, 2):  # another Route: the same compilation
+        route = Route(np.zeros(shape, np.int32), np.full(shape, depth, np.int32))
+        np.testing.assert_array_equal(again.middle(*frames, route).route.depth, depth)
+    with pytest.raises(ValueError, match="a Route was given"):
+        interpolator.Interpolator(model, variables, execution="dense").middle(*frames, fixed.route)
+
+
+def test_motion_that_only_finders_see_is_not_counted_with_a_given_route():
+    model = models.build("cain_sd", num_feat=8, num_group=1, num_block=1, reduction=4, patch=64, stride=60)
+    route = Route(np.zeros((1, 1, 1), np.int32), np.ones((1, 1, 1), np.int32))
+    found, given = (
+        {stage.name for stage in flops.route_cost(model, route, 64, 64, is_given=flag).stages} for flag in (False, True)
+    )
+    assert found - given == {"flow", "finders"}
+
+
 def test_a_plain_cain_runs_densely():
     model = models.build("cain", num_feat=8, num_group=2, num_block=1, reduction=4)
     variables = drawn(model)
@@ -99,6 +130,19 @@ def test_a_budget_is_met_as_nearly_as_whole_patches_allow(shipped_kind):
     assert biases[0] > biases[2] > biases[1]
     unbiased = interpolator.Interpolator(*shipped_kind).middle(*frames).cost.share(made.dense_cost(HEIGHT, WIDTH))
     assert abs(shares[2] - 0.6) <= abs(unbiased - 0.6) + 1e-9
+
+
+def test_a_budget_is_met_on_pairs_of_any_sizes(shipped_kind):
+    large = moving_pair()
+    small = tuple(frame[:30, :33] for frame in large)
+    both, shares = interpolator.Interpolator(*shipped_kind), []
+    both.meet(0.6, iter([large, small]))
+    for pair in (large, small):
+        shares.append(both.middle(*pair).cost.share(both.dense_cost(*pair[0].shape[:2])))
+    for bias in (-30.0, 30.0):  # the ends: neither comes nearer
+        other = interpolator.Interpolator(shipped_kind[0].clone(cost_bias=bias), shipped_kind[1])
+        ends = [other.middle(*pair).cost.share(other.dense_cost(*pair[0].shape[:2])) for pair in (large, small)]
+        assert abs(np.mean(shares) - 0.6) <= abs(np.mean(ends) - 0.6)
 
 
 def test_a_budget_needs_a_choice_and_frames(shipped_kind):

@@ -35,6 +35,43 @@ def test_parity(shared):
         np.testing.assert_allclose(value, reference[key], atol=1e-5, err_msg=key)
 
 
+def test_scores_on_the_device_parity(shared):
+    reference = np.load(shared / "parity" / "metrics.npz")
+    pair = reference["image"], reference["other"]
+    every, y = metrics.scores(*pair, windows=("gaussian", "uniform", "volume")), metrics.scores(*pair, channel="y")
+    crop4, y_crop4 = (metrics.scores(*pair, channel=c, border=4) for c in ("rgb", "y"))
+    found = {"psnr_rgb": every.psnr, "psnr_rgb_crop4": crop4.psnr, "psnr_y": y.psnr}
+    for key, value in found.items():
+        np.testing.assert_allclose(value, reference[key], atol=1e-4, err_msg=key)  # dB
+    found = {"ssim_rgb": every.ssim["gaussian"], "ssim_skimage_default": every.ssim["uniform"]}
+    found |= {"ssim_3d_cain": every.ssim["volume"], "ssim_y": y.ssim["gaussian"]}
+    for key, value in (found | {"ssim_y_crop4": y_crop4.ssim["gaussian"]}).items():
+        np.testing.assert_allclose(value, reference[key], atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("channel", ["rgb", "y"])
+@pytest.mark.parametrize("round", [True, False])
+@pytest.mark.parametrize("border", [0, 3])
+def test_scores_equal_psnr_and_ssim(random, channel, round, border):
+    """Also of flat, bright pictures, where float32 has fewest digits for a variance, and of halves, which round."""
+    windows = ("gaussian", "uniform") + (("volume",) if channel == "rgb" else ())
+    flat = (250 + random.randint(0, 3, (40, 33, 3))).astype(np.uint8)
+    other = np.clip(flat + random.randint(-2, 3, flat.shape), 0, 255).astype(np.uint8)
+    halves = (flat / np.float32(255) + other / np.float32(255)) / 2
+    for image in (other, halves):
+        found = metrics.scores(image, flat, channel, border, windows, round)
+        np.testing.assert_allclose(found.psnr, metrics.psnr(image, flat, channel, border, round), atol=1e-5)
+        for window in windows:
+            expected = metrics.ssim(image, flat, channel, border, window, round)
+            np.testing.assert_allclose(found.ssim[window], expected, atol=1e-5, err_msg=window)
+    assert metrics.scores(flat, flat, channel, border, windows).psnr == np.inf
+
+
+def test_scores_do_not_overflow():
+    black, white = np.zeros((8, 3000, 3), np.uint8), np.full((8, 3000, 3), 255, np.uint8)
+    assert metrics.scores(black, white, windows=()).psnr == 0
+
+
 def test_scikit_image_agrees(pair):
     np.testing.assert_allclose(metrics.psnr(*pair), oracle.peak_signal_noise_ratio(*pair), rtol=1e-12)
     uniform = oracle.structural_similarity(*pair, channel_axis=-1, data_range=255)
@@ -131,6 +168,9 @@ def test_border_is_left_out(pair):
         (lambda x: metrics.psnr(x, x, border=-1), ValueError, "border=-1"),
         (lambda x: metrics.ssim(x, x, window="box"), ValueError, "'gaussian', 'uniform', 'volume', got 'box'"),
         (lambda x: metrics.ssim(x, x, channel="y", window="volume"), ValueError, "three colours"),
+        (lambda x: metrics.scores(x[None], x[None]), ValueError, r"one pair of images, \[H, W, 3\], got shape \(1, 20"),
+        (lambda x: metrics.scores(x, x, windows=("box",)), ValueError, "'gaussian', 'uniform', 'volume', got 'box'"),
+        (lambda x: metrics.scores(x, x, border=5), ValueError, "at least 11 x 11 pixels, got images of 10 x 10"),
         (lambda x: metrics.ssim(x, x, border=5), ValueError, "at least 11 x 11 pixels, got images of 10 x 10"),
     ],
 )

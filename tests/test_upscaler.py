@@ -99,6 +99,38 @@ def test_windows_of_large_frames_are_shorter(network, monkeypatch):
         made.window(clip, starts, (1, 5))
 
 
+def test_given_blocks_run_everywhere(network):
+    model, variables = network
+    clip, starts = frames(3), starts_of(3)
+    runs = np.array([True, False, True])
+    made = upscaler.Upscaler(*network, blocks=runs).window(clip, starts, (0, 3))
+    shape = (1, 2, 3, 3, *model.grid(HEIGHT, WIDTH).shape)
+    route = BlockRoute(np.broadcast_to(runs[:, None, None], shape))
+    expected = jax.jit(lambda v, x: model.apply(v, x, route=route)[0][0])(variables, clip[None])
+    for one, other in zip(made, expected, strict=True):
+        np.testing.assert_allclose(one.frame, np.clip(other, 0, 1), atol=1e-4)
+        np.testing.assert_array_equal(one.blocks, np.broadcast_to(runs[:, None, None], one.blocks.shape))
+    with pytest.raises(UserError, match="fixed blocks"):
+        upscaler.Upscaler(*network, blocks=runs).meet(0.5, [(clip, starts)])
+    for wrong in ({"blocks": runs[:2]}, {"blocks": runs, "execution": "dense"}):
+        with pytest.raises(ValueError, match="must be 3 booleans"):
+            upscaler.Upscaler(*network, **wrong)
+
+
+def test_a_window_may_be_as_long_as_one_says(network):
+    clip, starts = frames(6), starts_of(6)
+    made = upscaler.Upscaler(*network, length=6)
+    assert made.window_length(9000, 9000) == 6
+    for one, other in zip(made.window(clip, starts, (0, 6)), windows_of(network, clip), strict=True):
+        np.testing.assert_allclose(one.frame, other.frame, atol=1e-5)
+    with pytest.raises(ValueError, match="at most 5 frames"):
+        upscaler.Upscaler(*network, length=5).window(clip, starts, (0, 6))
+
+
+def windows_of(network, clip):
+    return upscaler.Upscaler(*network).window(clip, starts_of(len(clip)), (0, len(clip)))
+
+
 def test_a_budget_sets_the_threshold(network):
     windows = [(frames(8), starts_of(8))]
     made = upscaler.Upscaler(*network)
@@ -108,6 +140,8 @@ def test_a_budget_sets_the_threshold(network):
     assert made.threshold == cheap
     again = upscaler.Upscaler(*network)
     assert again.meet(0.01, windows) == cheap
+    smaller = windows[0][0][:, :9, :10]  # windows of another size count too
+    assert 0 < upscaler.Upscaler(*network).meet(1.0, [*windows, (smaller, windows[0][1])]) < 1
 
 
 def test_wrong_use_is_told(network):
@@ -119,7 +153,7 @@ def test_wrong_use_is_told(network):
         upscaler.Upscaler(models.build("cain"), {"params": {}})
     with pytest.raises(ValueError, match="fast"):
         upscaler.Upscaler(*network, execution="fast")
-    with pytest.raises(UserError, match="runs every block"):
+    with pytest.raises(UserError, match="runs fixed blocks"):
         upscaler.Upscaler(*network, execution="dense").meet(0.5, [(frames(2), starts_of(2))])
     with pytest.raises(UserError, match="no frames"):
         upscaler.Upscaler(*network).meet(0.5, [])

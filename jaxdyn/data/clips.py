@@ -4,7 +4,10 @@ A clip is a video file or a folder of images. Frames are uint8 RGB [T, H, W, 3],
 library.
 """
 
+import contextlib
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,15 +67,21 @@ def read(path: str | Path, limit: int | None = None) -> np.ndarray:
     Returns:
       uint8 [T, H, W, 3].
     """
+    return np.stack(list(itertools.islice(frames(path), limit)))
+
+
+def frames(path: str | Path) -> Iterator[np.ndarray]:
+    """A clip's frames, each decoded when it is asked for: uint8 [H, W, 3].
+
+    Args:
+      path: a video file or a folder of images.
+    """
     path = Path(path)
     source = images.FolderSource(path, Fraction(24)) if path.is_dir() else video.VideoSource(path)
-    frames = []
-    for picture in source.pictures():
-        if limit is not None and len(frames) >= limit:
-            break
-        is_plain = isinstance(picture.image, np.ndarray) and picture.image.dtype == np.uint8
-        frames.append(picture.image[..., :3] if is_plain else images.codes(picture.rgb, False))
-    return np.stack(frames)
+    with contextlib.closing(source.pictures()) as pictures:
+        for picture in pictures:
+            is_plain = isinstance(picture.image, np.ndarray) and picture.image.dtype == np.uint8
+            yield picture.image[..., :3] if is_plain else images.codes(picture.rgb, False)
 
 
 def triplets(frames: np.ndarray, gap: int = 1, limit: int | None = None) -> list[Triplet]:

@@ -67,7 +67,7 @@ class Dataset:
     frames_of: Callable[[Path], Iterator[pictures.Encoded]] = pictures.stored
 
     def clips(self, split: str, manual_dir: str | Path) -> list[layouts.Clip]:
-        """The clips of a stored split, all files of which are there.
+        """The clips of a split or a view, all files of which are there.
 
         Args:
           split: its name.
@@ -76,6 +76,9 @@ class Dataset:
         Raises:
           UserError: something is missing; says what, where, and where to get it.
         """
+        if split in self.views:
+            view = self.views[split]
+            return [clip for clip in self.clips(view.of, manual_dir) if view.has(clip.name)]
         root = Path(manual_dir)
         root = root / self.top if self.top and (root / self.top).is_dir() else root
         try:
@@ -139,7 +142,9 @@ _ALL = (
         f"train_sharp.zip and val_sharp.zip {_REDS}",
         {
             "train": Split(_merged_reds(_is_not_in(layouts.REDS4)), published=266),
-            "reds4": Split(_merged_reds(_is_in(layouts.REDS4)), published=4),
+            "reds4": Split(
+                partial(layouts.reds, part="train_sharp", names=tuple(map(int, layouts.REDS4))), published=4
+            ),
         },
         views={
             "redsval4": View("train", _is_in(layouts.REDS_VAL4)),
