@@ -52,7 +52,7 @@ def evaluate(
     protocol = samples.protocol
     if not samples.clips:
         raise ValueError(f"{protocol.name}: there are no clips to score")
-    work = _Interpolation(protocol) if protocol.task == "interpolate" else _Upscaling(protocol)
+    work = Interpolation(protocol) if protocol.task == "interpolate" else Upscaling(protocol)
     work.tune(samples, methods)
     sums = [_Sums(protocol) for _ in methods]
     for clip in samples:
@@ -125,13 +125,13 @@ class _Sums:
         return sum(self._by_clip(total).values()) / len(self.scored)
 
 
-class _Interpolation:
+class Interpolation:
     """Odd frames of a clip, from 0, are the truth between the even ones; a triplet is a clip of three."""
 
     def __init__(self, protocol: Protocol):
         self.protocol = protocol
 
-    def triplets(self, clip: Clip) -> Iterator["_Triplet"]:
+    def triplets(self, clip: Clip) -> Iterator["Triplet"]:
         """The triplets of a clip; nothing of them is kept."""
         frames = itertools.islice(clip.frames(), self.protocol.num_frame)
         if (frame := next(frames, None)) is None:
@@ -141,7 +141,7 @@ class _Interpolation:
             if (frame := next(frames, None)) is None:
                 return
             last = _float(frame)
-            yield _Triplet(first, truth, last)
+            yield Triplet(first, truth, last)
             first, truth, frame = last, None, None
 
     def tune(self, samples: Samples, methods: Sequence[Interpolates]) -> None:
@@ -174,7 +174,7 @@ class _Interpolation:
         return [functools.partial(method.middle, triplet.first, triplet.last) for method in methods], 1
 
 
-class _Upscaling:
+class Upscaling:
     """Frames are cropped to multiples of 4 and are the truth; small ones are made of them and rounded to 8 bits."""
 
     def __init__(self, protocol: Protocol):
@@ -248,7 +248,7 @@ class _Upscaling:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Triplet:
+class Triplet:
     """Two frames, float32 [H, W, 3] in [0, 1], and the true one between them, uint8."""
 
     first: np.ndarray
@@ -290,7 +290,7 @@ def _cut(frames: Iterator[Pair], length: int, overlap: int) -> Iterator[_Window]
 
 
 def _timed(
-    rows: Sequence[Row], work: _Interpolation | _Upscaling, clip: Clip, methods: Sequence[Method], rounds: int
+    rows: Sequence[Row], work: Interpolation | Upscaling, clip: Clip, methods: Sequence[Method], rounds: int
 ) -> list[Row]:
     """Rows with their times, in turn with the dense networks', and with the peaks of memory."""
     dense = list({id(method.dense): method.dense for method in methods if method.dense is not None}.values())

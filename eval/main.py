@@ -4,6 +4,7 @@
     python -m eval.main --protocol vid4-y --data FOLDER --rows bicubic,dense,alpha0,alpha0.78 --details
     python -m eval.main --config configs/cain_sd.py --protocol xiph-2k --data FOLDER --weights published.safetensors
     python -m eval.main --protocol clips --data VIDEOS --rows averaging,finders,budget50% --timing --out rows.json
+    python -m eval.main --protocol vid4-y --data FOLDER --report page.html
 
 --data is the folder in which `train.prepare` built records, or that of the unpacked archive. `eval.points` lists the
 rows, `eval.protocols` the protocols.
@@ -22,12 +23,14 @@ import ml_collections
 from rich import console, progress
 
 from eval import points, protocols, tables
+from eval import report as eval_report
+from eval import shown as shown_frames
 from eval.evaluate import evaluate
 from eval.methods import Weights, load_weights
 from eval.protocols import Protocol, Task
 from eval.records import Row
-from eval.samples import open_samples
-from jaxdyn import models, pretrained
+from eval.samples import Samples, open_samples
+from jaxdyn import models, pretrained, report
 from jaxdyn.errors import UserError, one_line
 
 WEIGHTS: dict[Task, str] = {"interpolate": "cain_sd", "upscale": "skipvsr"}
@@ -63,17 +66,33 @@ def measure(arguments: argparse.Namespace, errors: console.Console) -> list[Row]
         raise UserError(f"{arguments.out}: its folder is not there; name a file in one that is.")
     wanted = [_protocol(name, arguments.frames) for name in arguments.protocol]
     sets = [open_samples(protocol, arguments.data, arguments.partial) for protocol in wanted]
-    plans = []
-    for samples in sets:
-        weights = _weights(arguments.config, arguments.weights, samples.protocol.task)
-        plans.append(points.build(samples.protocol.task, weights, arguments.rows, samples.protocol.length))
+    report.check_path(arguments.report, arguments.overwrite)
+    loaded = [_weights(arguments.config, arguments.weights, samples.protocol.task) for samples in sets]
+    plans = [
+        points.build(samples.protocol.task, weights, arguments.rows, samples.protocol.length)
+        for samples, weights in zip(sets, loaded, strict=True)
+    ]
     rows = []
     columns = (*progress.Progress.get_default_columns(), progress.MofNCompleteColumn(), progress.TimeElapsedColumn())
     with progress.Progress(*columns, console=errors, transient=True) as bar:
         for samples, methods in zip(sets, plans, strict=True):
             task = bar.add_task(samples.protocol.name, total=len(samples))
             rows += evaluate(samples, methods, arguments.timing, lambda clip, task=task: bar.advance(task))
+    if arguments.report:
+        write_page(arguments.report, rows, sets, loaded)
     return rows
+
+
+def write_page(path: str, rows: Sequence[Row], sets: Sequence[Samples], loaded: Sequence[Sequence[Weights]]) -> None:
+    """The page of the rows, with frames of the first benchmark of each task to look at."""
+    shots, legends, seen = [], [], set()
+    for samples, weights in zip(sets, loaded, strict=True):
+        if samples.protocol.task not in seen:
+            seen.add(samples.protocol.task)
+            found, meanings = shown_frames.of_benchmark(samples, weights)
+            shots, legends = [*shots, *found], [*legends, *meanings]
+    told = " ".join(dict.fromkeys(samples.protocol.sentence() for samples in sets))
+    eval_report.write(path, rows, shots, "Evaluation", told, legends)
 
 
 def shown(rows: Sequence[Row], form: tables.Form, has_details: bool = False) -> str:
@@ -178,6 +197,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--details", action="store_true", help="scores by clip as well, and what routing did")
     add("--format", choices=get_args(tables.Form), help="by default as --out ends, or markdown")
+    add("--report", metavar="FILE", help="write a page as well: the table, curves, frames to look at with their maps")
+    add("--overwrite", action="store_true", help="replace the page if it exists")
     add("--out", metavar="FILE", help="write the table there instead of printing it")
     return parser
 
