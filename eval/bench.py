@@ -125,8 +125,7 @@ def run_torch() -> tuple[list, str, str]:
     """Likewise, against PyTorch."""
     job = _JOB.value or JOBS[0]
     (width, height), time = size_of(job), _FRAMES.value or against_torch.FRAMES
-    names = ("num_feat", "num_block", "chunks") if job == "interpolate" else ("parallel", "tile")
-    fields = overrides(*names) if job == "interpolate" else overrides("num_feat", "num_block", *names)
+    fields = overrides("num_feat", "num_block", *(("chunks",) if job == "interpolate" else ("parallel", "tile")))
     share = float(_SHARES.value[0]) if _SHARES.value else against_torch.SHARE
     kind = _ROUTES.value[0] if len(_ROUTES.value) == 1 else "depth"
     try:
