@@ -10,7 +10,7 @@ small: 64 features, 5 groups of 2 blocks, 1.4 M parameters; motion-aligned, exit
 cores shared with other work: 12 minutes to cut crops, 55 for stage 1, 11 for the table of errors, 5 for the finders.
 The weights in the package took 1000 steps of stage 1 with rate 1e-3 and a schedule for 3500 before these values, and
 500 of the finders' 1500 steps. Mean RGB PSNR on ../shared/video/val: exit 0 31.28, exit 5 31.67, dynamic 31.65 dB at
-21 % of the dense FLOPs; Middlebury 34.24, 34.59, 34.56 dB (python -m eval.main).
+21 % of the dense FLOPs; Middlebury 34.24, 34.59, 34.56 dB (python -m eval.main --protocol clips or middlebury).
 
 tiny, tiny-sd: every kind of stage in a minute or two on two CPU cores, for tests; no score.
 

@@ -9,7 +9,8 @@ made by Gaussian blur instead of bicubic: `small-bd`.
 small: 32 features, 10 blocks in each direction; whole-frame tiles of 24 px, DIS motion. The teacher, BasicVSR, trains
 first, then the gates alone, then gates and student together with it as their teacher (Eq. 13). About an hour and a half
 on two CPU cores shared with other work. Vid4's calendar and foliage, Y PSNR: 21.06 and 24.25 dB at threshold 0, 21.04
-and 24.20 at 77 % of the dense FLOPs; bicubic 20.31 and 23.49 (python -m eval.main --weights skipvsr --vid4 FOLDER).
+and 24.20 at 76 % of the dense FLOPs; bicubic 20.31 and 23.49 (python -m eval.main --protocol vid4-y --data FOLDER
+--partial --rows bicubic,alpha0,alpha0.785 --details).
 
 tiny: every stage in seconds on two CPU cores, for tests; no score. tiny-spynet: likewise the published curriculum, with
 SpyNet's stage.
@@ -21,7 +22,7 @@ Suffixes, one of each table; hardware and time as of their base, not run; REDS4 
 
     Tables 3 and 4, which blocks run while the student trains
     -skip-uniform 25.30   -skip-shallow 12.01   -skip-deep 28.87   -skip-none 30.60 (VSR_3)
-    (of a trained network, Table 4 is `python -m eval.main --policies uniform,shallow,deep`)
+    (of a trained network, Table 4 is `python -m eval.main --protocol reds4 --rows uniform,shallow,deep`)
 
     Table 5, what the gates learn to predict
     -confidence-psnr 25.67      -confidence-psnr-interval 30.62

@@ -20,6 +20,7 @@ from typing import get_args
 
 import jax
 import ml_collections
+import numpy as np
 from rich import console, progress
 
 from eval import points, protocols, tables
@@ -140,10 +141,8 @@ def _varied(weights: Weights, experiment: ml_collections.ConfigDict, config: str
     model = models.build(experiment.name, **experiment.model)
     if type(model) is not type(weights.model):
         return weights
-    shapes, own = (
-        jax.tree.map(lambda leaf: leaf.shape, pretrained.parameter_shapes(m)) for m in (model, weights.model)
-    )
-    if shapes != own:
+    changed, trained = (jax.tree.map(np.shape, pretrained.parameter_shapes(one)) for one in (model, weights.model))
+    if changed != trained:
         raise UserError(f"{weights.name}: its parameters are not those of {config}; name the variant that trained it.")
     return dataclasses.replace(weights, model=model)
 

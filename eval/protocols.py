@@ -76,11 +76,11 @@ class Protocol:
     is_mirrored: bool = False
     partial: str = ""
 
-    def is_scored(self, number: int, num_frame: int) -> bool:
-        """Whether frame `number` of an enlarged clip of `num_frame` frames counts."""
+    def is_scored(self, number: int, num_frame: int | None) -> bool:
+        """Whether frame `number` of an enlarged clip counts; `num_frame` is needed only where frames are dropped."""
         if self.only is not None:
             return number == self.only
-        return self.drop <= number < num_frame - self.drop
+        return not self.drop or self.drop <= number < num_frame - self.drop
 
     def sentence(self) -> str:
         """All of it in one sentence, made from the fields."""

@@ -127,9 +127,9 @@ def _published_cost(table: PaperTable, line: Line, benchmark: str) -> Row | None
 
 
 def _as_counted(line: Line, model: nn.Module, size: work.Size, like: Row | None) -> Found:
-    """A line as its paper counts it."""
+    """A line as its paper counts it; of CAIN-SD that is everything."""
     if isinstance(model, CainSD):
-        yield from _interpolation(line, model, size, like, is_executed=False)
+        yield from _as_executed(line, model, size, like)
         return
     part = _part(line, model, like)
     if part is not None:
@@ -143,22 +143,17 @@ def _as_counted(line: Line, model: nn.Module, size: work.Size, like: Row | None)
 def _as_executed(line: Line, model: nn.Module, size: work.Size, like: Row | None, frames: int = 1) -> Found:
     """A line with everything included, and the Route that takes it."""
     if isinstance(model, CainSD):
-        yield from _interpolation(line, model, size, like, is_executed=True)
+        share = {"cheapest": 0.0, "dearest": math.inf}.get(line.runs, like and like.share)
+        if line.runs == "dense":
+            yield line.method, line.point, work.dense_cain(model, size)
+        elif share is not None:
+            yield line.method, line.point, work.cain_sd(model, size, share)
     elif line.runs == "dense":
         yield line.method, line.point, work.dense_basicvsr(model, size)
     elif line.runs == "half":
         yield line.method, line.point, work.policy(model, size, frames, line.way)
     elif (part := _part(line, model, like)) is not None:
         yield line.method, line.point, work.skipvsr(model, size, frames, part)
-
-
-def _interpolation(line: Line, model: CainSD, size: work.Size, like: Row | None, is_executed: bool) -> Found:
-    """A line of CAIN-SD, whose paper counts everything."""
-    share = {"cheapest": 0.0, "dearest": math.inf}.get(line.runs, like and like.share)
-    if line.runs == "dense":
-        yield line.method, line.point, work.dense_cain(model, size)
-    elif share is not None:
-        yield line.method, line.point, work.cain_sd(model, size, share, is_executed)
 
 
 def _part(line: Line, model: nn.Module, like: Row | None) -> float | None:

@@ -64,7 +64,7 @@ def dense_cain(model: CainSD, size: Size) -> Work:
     return Work(model, size, cost, cost, num_parameters(static))
 
 
-def cain_sd(model: CainSD, size: Size, share: float, is_executed: bool = False) -> Work:
+def cain_sd(model: CainSD, size: Size, share: float) -> Work:
     """CAIN-SD on the Route whose cost comes nearest to a share of the dense FLOPs.
 
     Patches get a difficulty, evenly spread in a fixed random order; a shift of all of them, found by search, turns it
@@ -74,7 +74,6 @@ def cain_sd(model: CainSD, size: Size, share: float, is_executed: bool = False) 
       model: its `fixed_scale` and `fixed_depth` limit the choices.
       size: of the frames.
       share: 0 gives the cheapest Route, infinity the dearest.
-      is_executed: count what packed execution runs, which fills its last chunks; else what the Route asks for.
 
     Raises:
       ValueError: a share below 0.
@@ -105,7 +104,7 @@ def cain_sd(model: CainSD, size: Size, share: float, is_executed: bool = False) 
         below, above = (middle, above) if share_at(middle) < share else (below, middle)
     best = min((below, above), key=lambda shift: abs(share_at(shift) - share)) if share < math.inf else 1.0
     route = at(best)
-    cost = flops.route_cost(model, route, height, width, model.chunks if is_executed else None)
+    cost = flops.route_cost(model, route, height, width)
     note = "a Route that comes near to the published share of the dense FLOPs" if 0 < share < math.inf else ""
     return Work(model, size, cost, dense, num_parameters(model), route, note)
 
