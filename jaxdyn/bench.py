@@ -31,7 +31,7 @@ from jaxdyn.upscaler import SETTLE, Upscaler
 from jaxdyn.windows import arrays
 
 SEARCH_ROUNDS = 2
-TOGETHER = {"cpu": (2, 4, 8), "gpu": (4, 16, 64)}
+TOGETHER = {"cpu": (2, 4, 6), "gpu": (4, 16, 64)}
 """Patches of 256 px side by side that are tried, by platform; other platforms are taken for GPUs."""
 
 TILES_TOGETHER = {"cpu": (3, 6, 12), "gpu": (16, 32, 64)}

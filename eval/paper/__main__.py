@@ -97,11 +97,7 @@ def printed(table: PaperTable) -> list[Row]:
     if not table.citations:
         return []
     rows = published.rows(*table.citations, benchmarks=table.benchmarks)
-    distinct: dict[tuple[str, str, str], Row] = {}
-    for row in rows:
-        if not table.published or row.method in table.published:
-            distinct.setdefault((row.benchmark, row.method, row.point), row)
-    return list(distinct.values())
+    return published.distinct(row for row in rows if not table.published or row.method in table.published)
 
 
 def shown(name: str, rows: Sequence[Row], form: tables.Form) -> str:
