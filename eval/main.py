@@ -93,7 +93,7 @@ def write_page(path: str, rows: Sequence[Row], sets: Sequence[Samples], loaded: 
             found, meanings = shown_frames.of_benchmark(samples, weights)
             shots, legends = [*shots, *found], [*legends, *meanings]
     told = " ".join(dict.fromkeys(samples.protocol.sentence() for samples in sets))
-    eval_report.write(path, rows, shots, "Evaluation", told, legends)
+    eval_report.write(path, [*rows, *published.like(rows)], shots, "Evaluation", told, legends)
 
 
 def shown(rows: Sequence[Row], form: tables.Form, has_details: bool = False) -> str:
