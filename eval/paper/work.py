@@ -105,7 +105,9 @@ def cain_sd(model: CainSD, size: Size, share: float) -> Work:
     best = min((below, above), key=lambda shift: abs(share_at(shift) - share)) if share < math.inf else 1.0
     route = at(best)
     cost = flops.route_cost(model, route, height, width)
-    note = "a Route that comes near to the published share of the dense FLOPs" if 0 < share < math.inf else ""
+    note = (
+        "of Routes made by hand the nearest to the published share of the dense FLOPs" if 0 < share < math.inf else ""
+    )
     return Work(model, size, cost, dense, num_parameters(model), route, note)
 
 
