@@ -179,7 +179,7 @@ class Upscaler:
         """
         if self.execution == "dense" or self.blocks is not None:
             raise UserError(
-                "this network runs the same blocks of every frame; a budget needs weights of skipvsr, packed."
+                "this network runs fixed blocks of every frame; a budget needs weights of skipvsr, packed."
             )
         if not windows:
             raise UserError("no frames to find a threshold on.")
