@@ -22,7 +22,7 @@ import ml_collections
 import numpy as np
 from rich import console, progress
 
-from eval import points, protocols, tables
+from eval import points, protocols, published, tables
 from eval.evaluate import evaluate
 from eval.methods import Weights, load_weights
 from eval.protocols import Protocol, Task
@@ -78,8 +78,8 @@ def measure(arguments: argparse.Namespace, errors: console.Console) -> list[Row]
 
 
 def shown(rows: Sequence[Row], form: tables.Form, has_details: bool = False) -> str:
-    """Rows as text; with details, of text that people read, also by clip and what routing did."""
-    text = tables.render(rows, form)
+    """Rows as text, published ones beside them; with details, of text for people, also by clip and what routing did."""
+    text = tables.render([*rows, *published.like(rows)], form)
     if not has_details or form in ("csv", "json"):
         return text
     text += "\n" + tables.render_clips(rows, form)

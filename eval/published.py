@@ -8,11 +8,11 @@ dense network's FLOPs and the dense network's time follow from the dense network
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval import protocols
+from eval import protocols, tables
 from eval.records import Row
 from jaxdyn.errors import UserError
 
@@ -72,6 +72,20 @@ def rows(*citations: str, benchmarks: Sequence[str] | None = None) -> list[Row]:
         raise ValueError(f"citation (={unknown[0]!r}) is not one of {'; '.join(tables)}")
     found = [row for citation in citations or tables for row in tables[citation]]
     return [row for row in found if benchmarks is None or row.benchmark in benchmarks]
+
+
+def like(measured: Iterable[Row]) -> list[Row]:
+    """Published rows of the same benchmarks, methods and points as those of other rows; each point once."""
+    wanted = {(tables.base(row.benchmark), row.method, row.point) for row in measured}
+    return distinct(row for row in rows() if (row.benchmark, row.method, row.point) in wanted)
+
+
+def distinct(found: Iterable[Row]) -> list[Row]:
+    """Rows without those whose benchmark, method and point an earlier one has: some tables print a point again."""
+    first: dict[tuple[str, str, str], Row] = {}
+    for row in found:
+        first.setdefault((row.benchmark, row.method, row.point), row)
+    return list(first.values())
 
 
 def statements(topic: str) -> list[Statement]:

@@ -58,9 +58,9 @@ def render(rows: Sequence[Row], form: Form = "markdown", title: str = "") -> str
 
 
 def render_across(rows: Sequence[Row], form: Form = "markdown", title: str = "") -> str:
-    """As `render`, but for people a method's point has one line and every benchmark its own column of scores.
+    """As `render`, but for people every benchmark has its own column of scores.
 
-    What differs between benchmarks beside the scores has a column for each as well. SSIM is of a row's first window.
+    Rows that differ in their benchmark and scores alone are one line. SSIM is of a row's first window.
     """
     return _write(rows, form, lambda rows: _by_benchmark(rows, title))
 
@@ -70,11 +70,35 @@ def render_clips(rows: Sequence[Row], form: Form = "markdown", title: str = "") 
     return _write(rows, form, lambda rows: _by_clip(beside(rows), title))
 
 
+def render_grid(
+    headers: Mapping[str, str], lines: Sequence[Sequence[str]], form: Form = "markdown", title: str = ""
+) -> str:
+    """A table of any text for people.
+
+    Args:
+      headers: "l" or "r" for how a column stands, by header.
+      lines: cells.
+      form: "markdown" or "latex".
+      title: as of `render`.
+
+    Raises:
+      ValueError: another form.
+    """
+    if form not in ("markdown", "latex"):
+        raise ValueError(f"form (={form!r}) must be 'markdown' or 'latex', which people read")
+    return _write((), form, lambda _: _Sheet(title, headers, lines, (), ()))
+
+
+def base(benchmark: str) -> str:
+    """The benchmark that rows belong to: an incomplete one stands with the whole."""
+    return benchmark.partition(",")[0]
+
+
 def beside(rows: Iterable[Row]) -> list[Row]:
     """Rows with those of one benchmark, method and point next to each other, measured first; else as they came."""
     groups: dict[str, dict[tuple[str, str], list[Row]]] = {}
     for row in rows:
-        groups.setdefault(row.benchmark, {}).setdefault((row.method, row.point), []).append(row)
+        groups.setdefault(base(row.benchmark), {}).setdefault((row.method, row.point), []).append(row)
     return [
         row
         for methods in groups.values()
@@ -135,34 +159,30 @@ def _by_row(rows: Sequence[Row], title: str) -> _Sheet:
 
 
 def _by_benchmark(rows: Sequence[Row], title: str) -> _Sheet:
-    """One line for each method, point, weights and source."""
-    notes, groups = _Notes(rows), _grouped(rows)
-    scores = [
-        _Column(f"{name}: PSNR (dB) / SSIM", lambda row, name=name: _scores(row) if row.benchmark == name else "")
-        for name in dict.fromkeys(row.benchmark for row in rows)
+    """One line for rows that differ in their benchmark and scores alone; of a method and point the measured first."""
+    notes = _Notes(rows)
+    columns = [
+        column
+        for column in _columns(rows, lambda row: row.method)
+        if column.header != "Benchmark" and not column.header.startswith(("PSNR", "SSIM"))
     ]
-    columns: list[_Column] = []
-    for column in _columns(rows, lambda row: row.method):
-        if column.header == "Benchmark" or column.header.startswith(("PSNR", "SSIM")):
-            continue
-        if all(len({column.cell(row) for row in group}) == 1 for group in groups):
-            columns.append(column)
-        else:
-            columns += [_only(column, score.header.partition(":")[0]) for score in scores]
-    columns, above = _split([*columns, *scores], rows)
+    points: dict[tuple[str, str], dict[tuple[str, ...], list[Row]]] = {}
+    for row in rows:
+        alike = points.setdefault((row.method, row.point), {})
+        alike.setdefault(tuple(column.cell(row) for column in columns), []).append(row)
+    is_published = lambda group: group[0].source != MEASURED  # noqa: E731
+    groups = [group for alike in points.values() for group in sorted(alike.values(), key=is_published)]
 
-    def cell(column: _Column, group: Sequence[Row]) -> str:
-        text = next(filter(None, map(column.cell, group)), "")
-        return notes.marked(text, *group) if column.header == "Method" else text
-
-    lines = [[cell(column, group) for column in columns] for group in groups]
-    return _sheet(title, columns, lines, above, notes)
-
-
-def _only(column: _Column, benchmark: str) -> _Column:
-    """The column for rows of one benchmark."""
-    cell = lambda row: column.cell(row) if row.benchmark == benchmark else ""  # noqa: E731
-    return dataclasses.replace(column, header=f"{benchmark}: {column.header}", cell=cell)
+    columns, above = _split(columns, rows)
+    bases = list(dict.fromkeys(base(row.benchmark) for row in rows))
+    names = sorted(dict.fromkeys(row.benchmark for row in rows), key=lambda name: bases.index(base(name)))
+    lines = []
+    for group in groups:
+        scores = {row.benchmark: _scores(row) for row in group}
+        cells = [notes.marked(c.cell(group[0]), *group) if c.header == "Method" else c.cell(group[0]) for c in columns]
+        lines.append(cells + [scores.get(name, "") for name in names])
+    headers = {c.header: "r" if c.is_number else "l" for c in columns}
+    return _Sheet(title, headers | {f"{name}: PSNR (dB) / SSIM": "r" for name in names}, lines, above, notes.lines)
 
 
 def _by_clip(rows: Sequence[Row], title: str) -> _Sheet:
@@ -180,13 +200,13 @@ def _by_clip(rows: Sequence[Row], title: str) -> _Sheet:
 def _columns(rows: Sequence[Row], method: Callable[[Row], str]) -> list[_Column]:
     """What of the records people read, without columns that are empty in all rows."""
     prefix, unit = _prefix(rows)
-    has_published = any(row.source != MEASURED for row in rows)
+    is_mixed = any(_source(row) != MEASURED for row in rows)
     columns = [
         _Column("Benchmark", lambda row: row.benchmark, is_number=False, is_common=True),
         _Column("Method", method, is_number=False),
         _Column("Point", lambda row: row.point, is_number=False),
         _Column("Weights", lambda row: row.weights, is_number=False, is_common=True),
-        _Column("Source", lambda row: _source(row) if has_published else "", is_number=False),
+        _Column("Source", lambda row: _source(row) if is_mixed else "", is_number=False, is_common=True),
         _Column("PSNR (dB)", lambda row: _fixed(row.psnr, 2)),
     ]
     columns += [
@@ -236,16 +256,6 @@ def _sheet(
     return _Sheet(title, {c.header: "r" if c.is_number else "l" for c in columns}, lines, above, notes.lines)
 
 
-def _grouped(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rows that differ in their benchmark alone, together; of a method and point the measured first."""
-    groups: dict[tuple[str, str], dict[tuple[str, str], list[Row]]] = {}
-    for row in rows:
-        of_point = groups.setdefault((row.method, row.point), {})
-        of_point.setdefault((row.source, row.weights), []).append(row)
-    order = lambda group: group[0].source != MEASURED  # noqa: E731
-    return [group for of_point in groups.values() for group in sorted(of_point.values(), key=order)]
-
-
 def _source(row: Row) -> str:
     """Where a row's figures are from; of costs without scores and times nothing was measured."""
     if row.source != MEASURED:
@@ -276,10 +286,10 @@ def _fixed(value: float | None, digits: int, unit: float = 1) -> str:
 
 
 def _significant(value: float | None, unit: float = 1) -> str:
-    """Four digits, or all of those before the point."""
+    """Four digits, and one behind the point at least."""
     if value is None or value <= 0:
         return "" if value is None else "0"
-    return f"{value / unit:.{max(0, 3 - math.floor(math.log10(value / unit)))}f}"
+    return f"{value / unit:.{max(1, 3 - math.floor(math.log10(value / unit)))}f}"
 
 
 def _trimmed(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from eval import published
-from eval.records import MEASURED
+from eval.records import MEASURED, Row
 
 ROWS = {
     "CAIN-SD, Table 1": 6 * 2,
@@ -94,6 +94,13 @@ def test_only_networks_with_a_dense_one_are_compared_with_it():
         )
     (basic,) = published.rows("SkipVSR, Table 2", benchmarks=["udm10-y"])[:1]
     assert (basic.share, basic.dense_milliseconds) == (1.0, {"gpu": 57.0})
+
+
+def test_the_same_point_is_found_once():
+    mine = [Row("reds4", "SkipVSR", "alpha 0"), Row("vid4-y, incomplete", "bicubic"), Row("vid4-y", "DUF")]
+    found = [(row.source, row.method, row.psnr) for row in published.like(mine)]
+    assert found == [("SkipVSR, Table 1", "bicubic", 23.78), ("SkipVSR, Table 1", "SkipVSR", 30.60)]  # DUF: a dash
+    assert published.like([]) == []
 
 
 def test_notes_stand_where_they_belong():

@@ -48,7 +48,6 @@ def test_both_flop_conventions_stand_beside_each_other_in_one_unit():
         ["≈ 0.6770", "0.3385"],
         ["1.305", "≈ 0.6525"],
     ]
-    assert [line["Source"] for line in lines if "Source" in line] == []  # nothing is published here
     assert read_csv(tables.render([three], "csv")) == [
         {"benchmark": "b", "method": "three", "flops": "1305000000000.0", "multiply_adds": "", "source": "measured"}
     ]
@@ -100,7 +99,24 @@ def test_every_table_prints_the_protocols_of_its_rows():
 
 
 def test_a_row_that_was_counted_and_not_measured_says_so():
-    assert cells(tables.render([Row("b", "m", flops=1e9), OTHER]))[0]["Source"] == "counted"
+    counted, measured = Row("b", "m", flops=1e9), Row("b", "n", psnr=30.0)
+    assert cells(tables.render([counted, OTHER]))[0]["Source"] == "counted"
+    assert "Source: counted." in tables.render([counted])
+    assert f"Source: published: {CITED}." in tables.render([PRINTED, OTHER])
+    assert "Source" not in tables.render([measured])
+
+
+def test_an_incomplete_benchmark_stands_beside_the_whole():
+    rows = [Row("a", "m", source=CITED), Row("b", "m"), Row("a, incomplete", "m", psnr=30.0)]
+    assert [row.benchmark for row in tables.beside(rows)] == ["a, incomplete", "a", "b"]
+
+
+def test_a_grid_of_text_is_for_people():
+    grid = {"block": "l", "%": "r"}, [["block 1", "5.0"]]
+    assert tables.render_grid(*grid, title="t") == "**t**\n\n| block | % |\n| --- | ---: |\n| block 1 | 5.0 |\n"
+    assert r"block 1 & 5.0 \\" in tables.render_grid(*grid, "latex")
+    with pytest.raises(ValueError, match=r"form .='csv'. must be"):
+        tables.render_grid(*grid, "csv")
 
 
 def test_benchmarks_side_by_side():
@@ -122,8 +138,8 @@ def test_benchmarks_side_by_side():
         ["DUF", "", "counted", "", "", "", ""],
     ]
     rows[0] = row("reds4", 30.6, 2e9, CITED)
-    differ = cells(tables.render_across(rows))[1]
-    assert (differ["reds4: FLOPs (G)"], differ["vid4-y: FLOPs (G)"]) == ("2.000", "1.000")
+    apart = cells(tables.render_across(rows))  # of other cost: a line of its own
+    assert [line["FLOPs (G)"] for line in apart] == ["1.000", "2.000", "1.000", ""]
 
 
 def test_clips_have_columns_of_their_own():
@@ -136,7 +152,7 @@ def test_clips_have_columns_of_their_own():
 def test_latex_is_escaped_and_has_booktabs():
     text = tables.render([Row("a_b", "50% & more", "x^2", flops=1e9, notes=("#1 <2>",))], "latex", "T_1")
     assert r"50\% \& more & x\textasciicircum{}2 & 1.000 & $\approx$ 0.5000 \\" in text
-    assert r"\caption{T\_1. Benchmark: a\_b}" in text
+    assert r"\caption{T\_1. Benchmark: a\_b; Source: counted}" in text
     assert r"\begin{tabular}{llrr}" in text
     assert r"\par\footnotesize \#1 \textless{}2\textgreater{}" in text
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{table}")] == [1, 1, 1, 1]

@@ -104,7 +104,7 @@ def shortened(config) -> tuple[stages.Stage, ...]:
 def main(argv: list[str]) -> None:
     """Train once undisturbed, then kill and compare."""
     del argv
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)
     config = _CONFIG.value
     if _RUN.value:
         for name in config.stages:

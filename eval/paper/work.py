@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from jaxdyn import flops, models
+from jaxdyn import flops, models, routing
 from jaxdyn.models.basicvsr import BasicVSR
 from jaxdyn.models.cain_sd import CainSD
 from jaxdyn.models.skipvsr import SkipVSR
@@ -23,6 +23,12 @@ from jaxdyn.types import SCALES, BlockRoute, Cost, Route
 
 Size = tuple[int, int]
 """(W, H) of the input, in pixels."""
+
+
+CAIN_FIELDS = ("num_feat", "num_group", "num_block", "reduction")
+"""What a CAIN-SD and its dense CAIN have in common."""
+BASICVSR_FIELDS = ("num_feat", "num_block", "num_hr", "motion")
+"""What a SkipVSR and its dense BasicVSR have in common."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,12 +64,8 @@ def dense_cain(model: CainSD, size: Size) -> Work:
     return Work(model, size, cost, cost, num_parameters(static))
 
 
-CAIN_FIELDS = ("num_feat", "num_group", "num_block", "reduction")
-"""What a CAIN-SD and its dense CAIN have in common."""
-
-
 def cain_sd(model: CainSD, size: Size, share: float) -> Work:
-    """CAIN-SD on the Route whose executed cost comes nearest to a share of the dense FLOPs.
+    """CAIN-SD on the Route whose cost comes nearest to a share of the dense FLOPs.
 
     Patches get a difficulty, evenly spread in a fixed random order; a shift of all of them, found by search, turns it
     into steps from the cheapest to the dearest choice that the finders have.
@@ -79,31 +81,42 @@ def cain_sd(model: CainSD, size: Size, share: float) -> Work:
     if not share >= 0:
         raise ValueError(f"share (={share}) must be at least 0, a share of the dense network's FLOPs")
     width, height = size
-    dense, choices = flops.dense_cain(model, height, width), _choices(model, size)
+    dense, table = flops.dense_cain(model, height, width), flops.patch_costs(model, height, width)  # [3, G + 1]
+    choices = _choices(model, table)
     shape = (1, *model.grid(height, width).shape)
     num_patch = math.prod(shape)
     difficulty = np.random.RandomState(0).permutation(num_patch) / max(num_patch - 1, 1)
 
-    def at(shift: float) -> tuple[Route, Cost]:
+    def at(shift: float) -> Route:
         steps = np.clip(np.round((len(choices) - 1) * (difficulty + shift)), 0, len(choices) - 1).astype(int)
         scale, depth = choices[steps].T
-        route = Route(scale.reshape(shape).astype(np.int32), depth.reshape(shape).astype(np.int32))
-        return route, flops.route_cost(model, route, height, width, model.chunks)
+        return Route(scale.reshape(shape).astype(np.int32), depth.reshape(shape).astype(np.int32))
 
-    if share == 0 or math.isinf(share):
-        route, cost = at(-1.0 if share == 0 else 1.0)
-        note = "" if len(choices) > 1 else "the only Route there is"
-        return Work(model, size, cost, dense, num_parameters(model), route, note)
-    near = min(np.linspace(-1, 1, 81), key=lambda shift: abs(at(shift)[1].share(dense) - share))
-    shift = min(np.linspace(near - 0.025, near + 0.025, 21), key=lambda shift: abs(at(shift)[1].share(dense) - share))
-    route, cost = at(shift)
-    note = f"the Route nearest to the published {share:.1%} of the dense FLOPs"
+    below, above = -1.0, 1.0  # every patch gets the cheapest choice, the dearest
+    once = flops.route_cost(model, at(below), height, width).flops - num_patch * table[tuple(choices[0])]
+
+    def share_at(shift: float) -> float:
+        route = at(shift)
+        return float(once + table[route.scale, route.depth].sum()) / dense.flops
+
+    for _ in range(NUM_HALVING):
+        middle = (below + above) / 2
+        below, above = (middle, above) if share_at(middle) < share else (below, middle)
+    best = min((below, above), key=lambda shift: abs(share_at(shift) - share)) if share < math.inf else 1.0
+    route = at(best)
+    cost = flops.route_cost(model, route, height, width)
+    note = (
+        "of Routes made by hand the nearest to the published share of the dense FLOPs" if 0 < share < math.inf else ""
+    )
     return Work(model, size, cost, dense, num_parameters(model), route, note)
 
 
-def _choices(model: CainSD, size: Size) -> np.ndarray:
+NUM_HALVING = 12
+"""Turns of the search for a shift; they tell a thousand patches apart."""
+
+
+def _choices(model: CainSD, table: np.ndarray) -> np.ndarray:
     """(scale, depth) of every choice that the finders have, from the cheapest to the dearest."""
-    table = flops.patch_costs(model, size[1], size[0])  # [3, G + 1]
     scales = range(len(SCALES)) if model.fixed_scale is None else [model.fixed_scale]
     depths = range(0 if model.has_exit0 else 1, model.num_group + 1)
     depths = depths if model.fixed_depth is None else [model.fixed_depth]
@@ -177,22 +190,30 @@ def skipvsr(model: SkipVSR, size: Size, time: int, part: float, seed: int = 0) -
     random = np.random.RandomState(seed)
     ease = 0.5 * random.rand(*shape[:3], 1, *shape[4:]) + 0.5 * random.rand(*shape)
     runs = ease <= np.quantile(ease, part) if part > 0 else np.zeros(shape, bool)
-    return routed(model, size, BlockRoute(runs), f"{part:.1%} of the blocks run, packed, everything included")
+    return _routed(model, size, BlockRoute(runs))
 
 
-def routed(model: SkipVSR, size: Size, route: BlockRoute, note: str = "") -> Work:
-    """A clip's Route, executed packed: the cost of one of its frames, everything included."""
+def policy(model: SkipVSR, size: Size, time: int, name: str) -> Work:
+    """As `skipvsr`, with half of the blocks for all tiles, see `routing.skip_policy`."""
+    shape = (1, 2, time, model.num_block, *model.grid(size[1], size[0]).shape)
+    runs = routing.skip_policy(name, model.num_block)[:, None, None]
+    return _routed(model, size, BlockRoute(np.broadcast_to(runs, shape)))
+
+
+def _routed(model: SkipVSR, size: Size, route: BlockRoute) -> Work:
+    """The cost of a frame of a clip that executes its Route packed."""
     width, height = size
-    whole = flops.block_route_cost(model, route, height, width, model.parallel)
+    whole = flops.block_route_cost(model, route, height, width)
     per_frame = 1 / route.blocks.shape[2]
     cost = Cost(tuple(dataclasses.replace(stage, times=stage.times * per_frame) for stage in whole.stages))
     dense = flops.dense_basicvsr(model, height, width)
-    return Work(model, size, cost, dense, num_parameters(model), route, note)
+    return Work(model, size, cost, dense, num_parameters(model), route, "executed packed, everything included")
 
 
 # Parameters
 
 
+@functools.cache
 def num_parameters(model: nn.Module, without: tuple[str, ...] = ()) -> int:
     """Numbers that a network learns, but for parts whose names begin as told; CARN-M's mean shift as published."""
     parts: Mapping[str, Any] = flops.shapes(model)["params"]

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from configs import cain_sd, skipvsr
+from configs import cain_sd
 
 Runs = Literal["", "dense", "published", "all", "half", "cheapest", "dearest"]
 
@@ -27,7 +27,7 @@ class Line:
       runs: what is counted and timed where no data is: "dense"; "published", what comes nearest to the published cost;
         "all" blocks, or "half" of them by the policy of the way's name; "cheapest" and "dearest" of what the finders
         could choose; "" nothing.
-      way: the point as `eval.methods` calls it; `point` unless told.
+      way: the row of `eval.methods` that measures it; `point` unless told.
     """
 
     method: str
@@ -51,6 +51,7 @@ class PaperTable:
       published: methods whose published rows are shown; none: all.
       costs: the table whose published costs its lines are counted by, by point or way; "" its own.
       is_across: benchmarks stand side by side, as their costs are the same.
+      has_blocks: how often each residual block ran is shown as well.
     """
 
     title: str
@@ -61,6 +62,7 @@ class PaperTable:
     published: tuple[str, ...] = ()
     costs: str = ""
     is_across: bool = False
+    has_blocks: bool = False
 
 
 # CAIN-SD
@@ -104,8 +106,8 @@ _BASICVSR = Line("BasicVSR", "dense", "published", runs="dense")
 
 def _alpha(value: str, variant: str = "published", point: str = "") -> Line:
     """SkipVSR at a threshold; with `point`, another network than the final one."""
-    way = f"alpha {value}"
-    return Line("SkipVSR", point or way, variant, runs="all" if value == "0" else "published", way=way)
+    runs = "all" if value == "0" else "published"
+    return Line("SkipVSR", point or f"alpha {value}", variant, runs=runs, way=f"alpha{value}")
 
 
 def _policy(name: str, variant: str, point: str) -> Line:
@@ -152,7 +154,7 @@ TABLES: dict[str, PaperTable] = {
         (),
         ("xiph-2k",),
         (
-            _CAIN_SD,
+            dataclasses.replace(_CAIN_SD, point="ScaleNet sees motion, DepthNet the difference", way="finders"),
             _inputs("inputs-both", "both finders see motion and difference"),
             _inputs("inputs-still", "ScaleNet sees the difference, not the motion"),
             _inputs("inputs-moving", "DepthNet sees the motion, not the difference"),
@@ -205,12 +207,12 @@ TABLES: dict[str, PaperTable] = {
         ("SkipVSR, Table 5",),
         ("reds4",),
         tuple(
-            _alpha("0", f"published-{suffix}", f"confidence: {point}")
-            for suffix, point in (
-                ("confidence-psnr", "PSNR"),
-                ("confidence-psnr-interval", "PSNR, interval"),
-                ("confidence-feature", "feature"),
-                ("confidence-feature-interval", "feature, interval"),
+            _alpha("0", variant, f"confidence: {point}")
+            for variant, point in (
+                ("published-confidence-psnr", "PSNR"),
+                ("published-confidence-psnr-interval", "PSNR, interval"),
+                ("published-confidence-feature", "feature"),
+                ("published", "feature, interval"),
             )
         ),
     ),
@@ -220,9 +222,8 @@ TABLES: dict[str, PaperTable] = {
         ("SkipVSR, Table 6",),
         ("reds4",),
         tuple(
-            _alpha("0", f"published-{suffix}", f"alignment every {suffix.removeprefix('align-')} blocks")
-            for suffix in skipvsr.ALIGNMENTS
-            if suffix != "align-none"
+            _alpha("0", variant, f"alignment every {blocks} blocks")
+            for variant, blocks in (("published-align-15", 15), ("published-align-10", 10), ("published", 6))
         ),
     ),
     "skipvsr-fig4": PaperTable(
@@ -240,6 +241,7 @@ TABLES: dict[str, PaperTable] = {
         ("reds4",),
         tuple(map(_alpha, THRESHOLDS[1:])),
         costs="SkipVSR, Table 2",
+        has_blocks=True,
     ),
 }
 """By the name that `python -m eval.paper` takes."""
