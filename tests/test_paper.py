@@ -317,7 +317,9 @@ def test_weights_measure_the_lines_that_they_are_of():
     assert fitting("skipvsr-1", given("basicvsr"), "reds4") == ["BasicVSR dense"]
     assert fitting("skipvsr-1", given("skipvsr"), "reds4") == ["SkipVSR alpha 0"]
     assert fitting("skipvsr-1", given("skipvsr"), "udm10-y") == []  # blurred frames want a network of their own
-    assert fitting("skipvsr-1", given("skipvsr", "published-bd"), "udm10-y") == ["BasicVSR dense", "SkipVSR alpha 0"]
+    assert fitting("skipvsr-1", given("skipvsr", "published-bd"), "udm10-y") == ["SkipVSR alpha 0"]
+    assert fitting("skipvsr-1", given("basicvsr", "published-bd"), "udm10-y") == ["BasicVSR dense"]
+    assert fitting("skipvsr-1", given("cain_sd", "published"), "reds4") == []
 
 
 def test_patches_change_when_a_network_is_used():

@@ -215,8 +215,8 @@ def child() -> Iterator[Callable[[dict], dict]]:
 def _interpolation(tensors, inputs, share, kind, precision, overrides) -> Ours:
     model, static = models.build("cain_sd", **overrides), convert.from_torch("cain", tensors)
     height, width = inputs[0].shape[1:3]
-    variables = jax.jit(model.init)(jax.random.key(0), *models.example_arguments(model))
-    variables = rows.cast({"params": {**variables["params"], "cain": static["params"]}}, precision)
+    variables = {"params": {**rows.drawn_variables(model)["params"], "cain": static["params"]}}
+    variables = rows.cast(variables, precision)
     static_variables = {"params": variables["params"]["cain"]}
     network = convert.model_for("cain", static)
     frames = [jnp.asarray(frame) for frame in inputs]

@@ -54,8 +54,7 @@ def plans(
     sizes = {name: getattr(model, name) for name in ("num_feat", "num_group", "num_block", "reduction")}
     static = models.build("cain", **sizes)
     frames = jnp.asarray(np.random.RandomState(0).rand(2, 1, height, width, 3), jnp.float32)
-    variables = jax.jit(model.init)(jax.random.key(0), *models.example_arguments(model))
-    variables = rows.cast(variables, precision)
+    variables = rows.cast(rows.drawn_variables(model), precision)
     static_variables = {"params": variables["params"]["cain"]}
 
     @jax.jit

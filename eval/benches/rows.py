@@ -7,6 +7,7 @@ is the part of the saved work that becomes saved time: 1 is all of it.
 
 import dataclasses
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
 
+from jaxdyn import pretrained
 from jaxdyn.bench import time_interleaved
 from jaxdyn.types import Cost
 
@@ -107,6 +111,20 @@ def seconds_of(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - start
+
+
+def drawn_variables(model: nn.Module, seed: int = 0) -> dict[str, Any]:
+    """Random parameters of a network, small enough that nothing grows: what times do not depend on.
+
+    They are made on the host: to compile a large network's own initialisation takes longer than to run it.
+    """
+    random = np.random.default_rng(seed)
+
+    def one(leaf):
+        bound = math.prod(leaf.shape[-4:-1]) ** -0.5  # of a kernel's window and inputs
+        return (random.random(leaf.shape, np.float32) * 2 - 1) * np.float32(bound)
+
+    return {"params": jax.tree.map(one, pretrained.parameter_shapes(model))}
 
 
 def cast(variables: Mapping[str, Any], precision: str) -> Mapping[str, Any]:

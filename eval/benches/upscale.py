@@ -59,7 +59,7 @@ def plans(
     sizes = {name: getattr(networks[0], name) for name in ("num_feat", "num_block", "num_hr", "motion")}
     static = models.build("basicvsr", **sizes)
     clip = jnp.asarray(np.random.RandomState(0).rand(1, time, height, width, 3), jnp.float32)
-    variables = rows.cast(jax.jit(networks[0].init)(jax.random.key(0), jnp.zeros((1, 1, 8, 8, 3))), precision)
+    variables = rows.cast(rows.drawn_variables(networks[0]), precision)
     static_variables = {"params": {k: v for k, v in variables["params"].items() if not k.startswith("gate_")}}
 
     @jax.jit

@@ -1,9 +1,10 @@
 """Rows of what needs data and weights: each line of a table on its benchmarks, and what to get where one is missing."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from flax import linen as nn
 
 from eval import points, protocols
 from eval.evaluate import evaluate
@@ -32,27 +33,24 @@ class Given:
     variant: str = ""
 
     def fits(self, line: Line, protocol: Protocol) -> bool:
-        """Whether a line is measured with them on a benchmark."""
+        """Whether a line is measured with them on a benchmark: they are of its variant and its kind of network."""
         wanted = variant_of(line, protocol)
-        if self.variant:
-            return wanted == self.variant
-        return wanted in OWN and isinstance(self.weights.model, KINDS[line.method]) and _is_own(line, self.weights)
+        is_named = wanted == self.variant if self.variant else wanted in OWN
+        return is_named and _is_of(self.weights.model, line.method)
 
 
 OWN = ("published", "cain", "cain-s", "cain-d")
 """Variants that weights without a variant's name may be of."""
 
-KINDS = {"CAIN": CAIN, "CAIN-S": CainSD, "CAIN-D": CainSD, "CAIN-SD": CainSD, "BasicVSR": BasicVSR, "SkipVSR": SkipVSR}
-"""Networks by method."""
 
-
-def _is_own(line: Line, weights: Weights) -> bool:
-    """Whether a network of the right kind is that method's and not another's."""
-    model = weights.model
-    if isinstance(model, CainSD):
-        fixed = {"CAIN-S": (False, True), "CAIN-D": (True, False), "CAIN-SD": (False, False)}[line.method]
-        return fixed == (model.fixed_scale is not None, model.fixed_depth is not None)
-    return line.method != "BasicVSR" or not isinstance(model, SkipVSR)
+def _is_of(model: nn.Module, method: str) -> bool:
+    """Whether a network is the one that a paper calls by that name."""
+    if method in ("BasicVSR", "SkipVSR"):
+        return isinstance(model, BasicVSR) and isinstance(model, SkipVSR) == (method == "SkipVSR")
+    if method == "CAIN":
+        return isinstance(model, CAIN)
+    fixed = {"CAIN-S": (False, True), "CAIN-D": (True, False), "CAIN-SD": (False, False)}.get(method)
+    return isinstance(model, CainSD) and fixed == (model.fixed_scale is not None, model.fixed_depth is not None)
 
 
 def variant_of(line: Line, protocol: Protocol) -> str:
@@ -107,8 +105,9 @@ def measured(
         more = [] if is_blurred or not others else points.build(part.protocol.task, own, others, part.protocol.length)
         methods = [*(method for _, method in plan), *more]
         found = evaluate(part, methods, rounds, on_clip) if methods else []
-        for (line, _), row in itertools.zip_longest(plan, found, fillvalue=(None, None)):
-            rows.append(row if line is None else dataclasses.replace(row, method=line.method, point=line.point))
+        for (line, _), row in zip(plan, found[: len(plan)], strict=True):
+            rows.append(dataclasses.replace(row, method=line.method, point=line.point))
+        rows += found[len(plan) :]
     return rows
 
 
