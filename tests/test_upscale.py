@@ -488,6 +488,8 @@ def test_the_model_is_made_as_asked(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("jaxdyn.pretrained.load", lambda name: (f"model of {name}", "variables"))
     upscaler = type("upscaler", (), {"Upscaler": staticmethod(lambda *a, **o: made.append((a, o)) or Nearest())})
     monkeypatch.setitem(__import__("sys").modules, "jaxdyn.upscaler", upscaler)
+    monkeypatch.setattr("jaxdyn.choices.key_of", lambda *given: given)
+    monkeypatch.setattr("jaxdyn.choices.read", lambda part, key: None)
     source = write_clip(tmp_path / "in.mp4", pan(2))
     for number, options in enumerate(
         [[], ["--threshold", "0.3", "--execution", "masked", "--parallel", "8", "--weights", "x"]]

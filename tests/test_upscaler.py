@@ -110,7 +110,7 @@ def test_given_blocks_run_everywhere(network):
     for one, other in zip(made, expected, strict=True):
         np.testing.assert_allclose(one.frame, np.clip(other, 0, 1), atol=1e-4)
         np.testing.assert_array_equal(one.blocks, np.broadcast_to(runs[:, None, None], one.blocks.shape))
-    with pytest.raises(UserError, match="same blocks of every frame"):
+    with pytest.raises(UserError, match="fixed blocks of every frame"):
         upscaler.Upscaler(*network, blocks=runs).meet(0.5, [(clip, starts)])
     for wrong in ({"blocks": runs[:2]}, {"blocks": runs, "execution": "dense"}):
         with pytest.raises(ValueError, match="must be 3 booleans"):
