@@ -21,6 +21,7 @@ from eval.records import Row
 from eval.samples import Clip, Samples
 from jaxdyn import metrics, sampling, upscaler
 from jaxdyn.data import sequences
+from jaxdyn.errors import UserError
 
 
 def evaluate(
@@ -47,7 +48,8 @@ def evaluate(
       on_clip: is told each clip that is done.
 
     Raises:
-      ValueError: no clips, or none with a frame to score.
+      ValueError: no clips.
+      UserError: none of them has a frame to score.
     """
     protocol = samples.protocol
     if not samples.clips:
@@ -96,7 +98,7 @@ class _Sums:
         """The record."""
         how, label = self.protocol, method.label
         if not self.scored:
-            raise ValueError(f"{how.name}: the clips hold no frame to score")
+            raise UserError(f"{how.name}: the clips hold no frame to score; give longer ones.")
         return Row(
             benchmark=how.name,
             method=label.method,

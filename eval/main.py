@@ -151,6 +151,12 @@ def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least 1")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m eval.main", description=__doc__.partition("\n")[0])
     add = parser.add_argument
@@ -165,10 +171,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--rows", type=_list, metavar="ROW[,ROW...]", help="see eval/points.py; by default what needs no number")
     add("--partial", action="store_true", help="score what is there of an incomplete benchmark, and say so")
-    add("--frames", type=int, metavar="N", help="of clips and clips-x4: so many frames of each clip, from the first")
+    add("--frames", type=_count, metavar="N", help="of clips and clips-x4: so many frames of each clip, from the first")
     add(
         "--timing",
-        type=int,
+        type=_count,
         nargs="?",
         const=5,
         default=0,

@@ -103,7 +103,7 @@ class Upscaler:
         self.execution = execution if isinstance(model, SkipVSR) else "dense"
         if blocks is not None and (self.execution == "dense" or np.shape(blocks) != (model.num_block,)):
             raise ValueError(
-                f"blocks of shape {np.shape(blocks)} were given to a network of {model.num_block}, {execution}"
+                f"blocks (={blocks}) must be {model.num_block} booleans, for a SkipVSR that is not 'dense'"
             )
         self.length, self.blocks = length, blocks
         if isinstance(model, SkipVSR):
@@ -178,9 +178,7 @@ class Upscaler:
           UserError: a network that has nothing to choose, or no windows.
         """
         if self.execution == "dense" or self.blocks is not None:
-            raise UserError(
-                "this network runs fixed blocks of every frame; a budget needs weights of skipvsr, packed."
-            )
+            raise UserError("this network runs fixed blocks of every frame; a budget needs weights of skipvsr, packed.")
         if not windows:
             raise UserError("no frames to find a threshold on.")
         probes = [_probe(*window) for window in windows]

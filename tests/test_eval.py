@@ -370,7 +370,7 @@ def test_clips_without_a_frame_to_score_are_told(folder):
     with pytest.raises(ValueError, match="there are no clips"):
         measuring.evaluate(samples.Samples(protocol, []), [Plain()])
     short = samples.Clip("short", 2, Watched(2).frames)
-    with pytest.raises(ValueError, match="hold no frame to score"):
+    with pytest.raises(UserError, match="hold no frame to score"):
         measuring.evaluate(samples.Samples(protocol, [short]), [Plain()])
 
 
@@ -496,6 +496,13 @@ def test_a_variant_changes_fields_of_the_network(cain_sd, tmp_path):
     assert main._weights(f"{config}:b", given, "interpolate")[0].model.patch == 60
     with pytest.raises(UserError, match="its parameters are not those of"):
         main._weights(f"{config}:c", given, "interpolate")
+
+
+@pytest.mark.parametrize("option", ["--frames", "--timing"])
+def test_numbers_are_checked_first(option, capsys):
+    with pytest.raises(SystemExit):
+        main.main(["--protocol", "clips", "--data", "FOLDER", option, "0"])
+    assert "'0' must be a whole number, at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
