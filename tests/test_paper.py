@@ -128,6 +128,21 @@ def test_wrong_input_is_one_line(options, message, capsys, monkeypatch):
     assert errors.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--size", "1280"], "'1280' must be WIDTHxHEIGHT in pixels"),
+        (["--timing", "0"], "'0' must be a whole number, at least 1"),
+        (["--frames", "few"], "'few' must be a whole number"),
+        (["--format", "html"], "invalid choice: 'html'"),
+    ],
+)
+def test_wrong_options_are_refused(options, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["cain_sd-1", *options])
+    assert message in capsys.readouterr().err
+
+
 # Costs
 
 
@@ -269,7 +284,7 @@ def _drawn(tree, random):
 
 
 def test_lines_are_measured_on_what_is_there(archive, weights_file, capsys):
-    options = ["--data", str(archive), "--partial", "--protocol", "vid4-y", "reds4", "--weights", str(weights_file)]
+    options = ["--data", str(archive), "--partial", "--protocol", "vid4-y,reds4", "--weights", str(weights_file)]
     assert main([*arguments("skipvsr-1"), *options, "--format", "json"]) == 0
     out, errors = capsys.readouterr()
     rows = {

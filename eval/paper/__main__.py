@@ -154,26 +154,26 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", metavar="FOLDER", help="records of train.prepare, or the unpacked archives")
     add(
         "--weights",
-        nargs="+",
+        type=_list,
         default=(),
-        metavar="[VARIANT=]FILE",
+        metavar="[VARIANT=]FILE[,...]",
         help="weights of the package by name, or files; VARIANT names the configuration that trained them",
     )
     add("--partial", action="store_true", help="score what is there of an incomplete benchmark, and say so")
-    add("--rows", nargs="+", default=(), metavar="ROW", help="measure these rows of eval/points.py as well")
-    add("--protocol", nargs="+", metavar="NAME", help="measure by these protocols instead of the table's")
+    add("--rows", type=_list, default=(), metavar="ROW[,ROW...]", help="measure these rows of eval/points.py as well")
+    add("--protocol", type=_list, metavar="NAME[,NAME...]", help="measure by these protocols instead of the table's")
     add("--format", choices=get_args(tables.Form), default="markdown")
     add("--out", metavar="FILE", help="write the table there instead of printing it")
     add(
         "--timing",
-        type=int,
+        type=_count,
         nargs="?",
         const=3,
         default=0,
         metavar="ROUNDS",
         help="time every line on this machine, in turn with the dense network (3 rounds)",
     )
-    add("--frames", type=int, default=5, metavar="N", help="of a clip that is timed (5)")
+    add("--frames", type=_count, default=5, metavar="N", help="of a clip that is timed (5)")
     add("--size", type=_size, metavar="WxH", help="of the input at which costs are counted, instead of the papers'")
     add(
         "--fields",
@@ -184,6 +184,16 @@ def _parser() -> argparse.ArgumentParser:
         help="fields of the counted networks that differ from the published ones",
     )
     return parser
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least 1")
+    return int(text)
 
 
 def _size(text: str) -> work.Size:

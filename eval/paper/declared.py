@@ -27,7 +27,7 @@ class Line:
       runs: what is counted and timed where no data is: "dense"; "published", what comes nearest to the published cost;
         "all" blocks, or "half" of them by the policy of the way's name; "cheapest" and "dearest" of what the finders
         could choose; "" nothing.
-      way: the row of `eval.methods` that measures it; `point` unless told.
+      way: the row of `eval.points` that measures it; `point` unless told.
     """
 
     method: str
