@@ -9,8 +9,6 @@ without it, as the name of the stage says.
 
 import dataclasses
 import functools
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +18,7 @@ import numpy as np
 
 from eval.records import Row
 from jaxdyn import maps, metrics, motion, pretrained
+from jaxdyn.bench import time_interleaved
 from jaxdyn.data import clips, sequences
 from jaxdyn.errors import UserError
 from jaxdyn.interpolator import ALIGN_EDGE, Interpolator
@@ -276,12 +275,4 @@ def feature_differences(model: SkipVSR, skipped: np.ndarray, full: np.ndarray) -
 
 def medians(*calls: Callable[[], Any]) -> list[float]:
     """Seconds of each call, medians of `NUM_TIMED` rounds in turn; each runs once before."""
-    for call in calls:
-        call()
-    spent: list[list[float]] = [[] for _ in calls]
-    for _ in range(NUM_TIMED):
-        for call, seconds in zip(calls, spent, strict=True):
-            began = time.perf_counter()
-            call()
-            seconds.append(time.perf_counter() - began)
-    return [statistics.median(seconds) for seconds in spent]
+    return time_interleaved(calls, NUM_TIMED)[0]

@@ -5,13 +5,14 @@ Machines are noisy, so calls that are compared take turns, and medians count. Ea
 
 import contextlib
 import dataclasses
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
+
+from jaxdyn.bench import medians_in_turn
 
 CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 """Where Linux forgets the peak of a process, and where it tells it."""
@@ -40,30 +41,29 @@ def interleaved(calls: Sequence[Callable[[], object]], rounds: int) -> list[Meas
     if rounds < 1:
         raise ValueError(f"rounds (={rounds}) must be at least 1")
     peaks = [peak_of(call) for call in calls]
-    seconds: list[list[float]] = [[] for _ in calls]
-    for _ in range(rounds):
-        for spent, call in zip(seconds, calls, strict=True):
-            begun = time.perf_counter()
-            jax.block_until_ready(call())
-            spent.append(time.perf_counter() - begun)
-    return [Measured(statistics.median(spent), peak) for spent, peak in zip(seconds, peaks, strict=True)]
+    seconds = medians_in_turn(calls, rounds, time.perf_counter)
+    return [Measured(median, peak) for median, peak in zip(seconds, peaks, strict=True)]
 
 
 def peak_of(call: Callable[[], object]) -> int | None:
     """The peak of memory during a call, see `Measured`; only Linux, and of a process, can begin anew."""
-    is_new = False
-    if not _device_peak():
-        with contextlib.suppress(OSError):
-            CLEAR.write_text("5")
-            is_new = True
-    before = _peak()
+    is_new = not _device_peak() and forget_peak()
+    before = peak()
     jax.block_until_ready(call())
-    after = _peak()
+    after = peak()
     return after if is_new or after > before else None
 
 
-def _peak() -> int:
-    """Bytes, at most, up to now."""
+def forget_peak() -> bool:
+    """Lets the peak of this process's memory begin anew; whether that is possible here."""
+    with contextlib.suppress(OSError):
+        CLEAR.write_text("5")
+        return True
+    return False
+
+
+def peak() -> int:
+    """Bytes, at most, up to now: the device's own count, or the process's resident memory."""
     return _device_peak() or _process_peak()
 
 

@@ -246,17 +246,19 @@ def time_interleaved(
 ) -> tuple[list[float], list[float]]:
     """Median seconds of each call over `rounds` rounds in turn, and the seconds of the first call of each
     (compilation)."""
-    first, seconds = [], [[] for _ in calls]
-    for call in calls:
-        start = clock()
-        jax.block_until_ready(call())
-        first.append(clock() - start)
+    first = medians_in_turn(calls, 1, clock)
+    return medians_in_turn(calls, rounds, clock), first
+
+
+def medians_in_turn(calls: Sequence[Callable[[], object]], rounds: int, clock: Clock) -> list[float]:
+    """Median seconds of each call over `rounds` rounds in turn; each has to be compiled already."""
+    seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for spent, call in zip(seconds, calls, strict=True):
             start = clock()
             jax.block_until_ready(call())
             spent.append(clock() - start)
-    return [statistics.median(spent) for spent in seconds], first
+    return [statistics.median(spent) for spent in seconds]
 
 
 def _choose(

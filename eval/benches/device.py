@@ -1,6 +1,5 @@
 """The device: how fast its matrix product is, how much memory a run takes, what it is called."""
 
-import contextlib
 import json
 import os
 import subprocess
@@ -8,10 +7,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from pathlib import Path
 
 import jax
 
+from eval import timing
 from jaxdyn import machine
 
 SIDES = (1024, 2048, 4096, 8192, 16384)
@@ -19,7 +18,6 @@ LONG_ENOUGH = 0.25
 """Seconds of one matrix product beyond which larger ones are not tried."""
 
 REPEATS = 5
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def describe() -> dict[str, str]:
@@ -65,22 +63,9 @@ def peak_of(call: Callable[[], object]) -> int:
     Python, JAX and the parameters too.
     """
     jax.block_until_ready(call())
-    with contextlib.suppress(OSError):
-        CLEAR.write_text("5")
+    timing.forget_peak()
     jax.block_until_ready(call())
-    statistics = jax.devices()[0].memory_stats() or {}
-    return statistics.get("peak_bytes_in_use") or resident_peak()
-
-
-def resident_peak() -> int:
-    """The most resident memory that this process has had, bytes."""
-    with contextlib.suppress(OSError, StopIteration):
-        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    return timing.peak()
 
 
 def peaks_in_children(arguments: Sequence[str], number: int) -> list[int | None]:
