@@ -26,6 +26,7 @@ from rich import console, progress
 from eval import points, protocols, published, tables
 from eval import report as eval_report
 from eval import shown as shown_frames
+from eval.arguments import check_out, parse_count, parse_list
 from eval.evaluate import evaluate
 from eval.methods import Weights, load_weights
 from eval.protocols import Protocol, Task
@@ -63,8 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(arguments: argparse.Namespace, errors: console.Console) -> list[Row]:
     """The rows of all protocols, with a progress bar; what is wrong is told before the work begins."""
-    if arguments.out and not Path(arguments.out).absolute().parent.is_dir():
-        raise UserError(f"{arguments.out}: its folder is not there; name a file in one that is.")
+    check_out(arguments.out)
     wanted = [_protocol(name, arguments.frames) for name in arguments.protocol]
     sets = [open_samples(protocol, arguments.data, arguments.partial) for protocol in wanted]
     report.check_path(arguments.report, arguments.overwrite)
@@ -166,34 +166,29 @@ def _form(arguments: argparse.Namespace) -> tables.Form:
     return arguments.format or FORMS.get(Path(arguments.out or "").suffix, "markdown")
 
 
-def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least 1")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m eval.main", description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("--protocol", type=_list, required=True, metavar="NAME[,NAME...]", help=", ".join(protocols.PROTOCOLS))
+    add("--protocol", type=parse_list, required=True, metavar="NAME[,NAME...]", help=", ".join(protocols.PROTOCOLS))
     add("--data", required=True, metavar="FOLDER", help="records of train.prepare, or the unpacked archive")
     add("--config", metavar="FILE[:VARIANT]", help="names the network; a variant changes fields of it, as patches")
     add(
         "--weights",
-        type=_list,
+        type=parse_list,
         metavar="NAME|FILE[,...]",
         help="of the package, or of jaxdyn convert or training; by default cain_sd or skipvsr, as the task asks",
     )
-    add("--rows", type=_list, metavar="ROW[,ROW...]", help="see eval/points.py; by default what needs no number")
+    add("--rows", type=parse_list, metavar="ROW[,ROW...]", help="see eval/points.py; by default what needs no number")
     add("--partial", action="store_true", help="score what is there of an incomplete benchmark, and say so")
-    add("--frames", type=_count, metavar="N", help="of clips and clips-x4: so many frames of each clip, from the first")
+    add(
+        "--frames",
+        type=parse_count,
+        metavar="N",
+        help="of clips and clips-x4: so many frames of each clip, from the first",
+    )
     add(
         "--timing",
-        type=_count,
+        type=parse_count,
         nargs="?",
         const=5,
         default=0,

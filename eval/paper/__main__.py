@@ -20,6 +20,7 @@ import jax
 from rich import console, progress
 
 from eval import published, tables
+from eval.arguments import check_out, parse_count, parse_list
 from eval.paper import counting, scores, work
 from eval.paper.declared import TABLES, PaperTable
 from eval.records import Row
@@ -31,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     errors = console.Console(stderr=True)
     try:
-        if arguments.out and not Path(arguments.out).absolute().parent.is_dir():
-            raise UserError(f"{arguments.out}: its folder is not there; name a file in one that is.")
+        check_out(arguments.out)
         rows, remarks = made(arguments, errors)
         text = shown(arguments.name, rows, arguments.format)
         if arguments.format in ("csv", "json"):
@@ -154,26 +154,37 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", metavar="FOLDER", help="records of train.prepare, or the unpacked archives")
     add(
         "--weights",
-        type=_list,
+        type=parse_list,
         default=(),
         metavar="[VARIANT=]FILE[,...]",
         help="weights of the package by name, or files; VARIANT names the configuration that trained them",
     )
     add("--partial", action="store_true", help="score what is there of an incomplete benchmark, and say so")
-    add("--rows", type=_list, default=(), metavar="ROW[,ROW...]", help="measure these rows of eval/points.py as well")
-    add("--protocol", type=_list, metavar="NAME[,NAME...]", help="measure by these protocols instead of the table's")
+    add(
+        "--rows",
+        type=parse_list,
+        default=(),
+        metavar="ROW[,ROW...]",
+        help="measure these rows of eval/points.py as well",
+    )
+    add(
+        "--protocol",
+        type=parse_list,
+        metavar="NAME[,NAME...]",
+        help="measure by these protocols instead of the table's",
+    )
     add("--format", choices=get_args(tables.Form), default="markdown")
     add("--out", metavar="FILE", help="write the table there instead of printing it")
     add(
         "--timing",
-        type=_count,
+        type=parse_count,
         nargs="?",
         const=3,
         default=0,
         metavar="ROUNDS",
         help="time every line on this machine, in turn with the dense network (3 rounds)",
     )
-    add("--frames", type=_count, default=5, metavar="N", help="of a clip that is timed (5)")
+    add("--frames", type=parse_count, default=5, metavar="N", help="of a clip that is timed (5)")
     add("--size", type=_size, metavar="WxH", help="of the input at which costs are counted, instead of the papers'")
     add(
         "--fields",
@@ -184,16 +195,6 @@ def _parser() -> argparse.ArgumentParser:
         help="fields of the counted networks that differ from the published ones",
     )
     return parser
-
-
-def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least 1")
-    return int(text)
 
 
 def _size(text: str) -> work.Size:
