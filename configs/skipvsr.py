@@ -51,7 +51,7 @@ SMALL = {
     "alpha": 0.78,
 }
 
-TINY = SMALL | {"num_feat": 8, "num_block": 4, "num_hr": 8, "tile": 8, "stride": 8, "interval": 2}
+TINY = SMALL | {"num_feat": 8, "num_block": 4, "num_hr": 8, "tile": 8, "stride": 8, "interval": 2, "parallel": 2}
 
 TEACHER = (("gate", 0.0), ("", 1.0))
 """Which parameters train (regex, factor of the learning rate); the first line that fits counts."""

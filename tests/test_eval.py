@@ -14,7 +14,7 @@ import pytest
 import eval as measuring
 from configs import cain_sd as configuration
 from configs import skipvsr as upscaling_configuration
-from eval import interpolating, main, methods, points, protocols, samples, timing, upscaling
+from eval import interpolating, main, methods, points, protocols, samples, shown, timing, upscaling
 from eval.records import MEASURED
 from jaxdyn import flops, metrics, models, pretrained
 from jaxdyn.errors import UserError
@@ -444,6 +444,44 @@ def test_timed_rows_have_the_dense_networks_time(folder, cain_sd, middle_rows):
         assert row.dense_milliseconds == timed[0].dense_milliseconds
         assert row.dense_milliseconds["cpu"] > 0
         assert row.peak_memory is None or row.peak_memory > 2**20
+
+
+# Frames to look at on a page
+
+
+def test_a_triplet_is_shown_as_its_networks_make_it(folder, cain_sd):
+    [sample], legends = shown.of_benchmark(samples.open_samples(protocols.named("clips"), folder), [cain_sd])
+    first, truth, last = slide(3)
+    first, last = (frame.astype(np.float32) / 255 for frame in (first, last))
+    assert list(sample.layers) == ["frame before", "averaged", "dense", "dynamic", "truth"]
+    np.testing.assert_array_equal(sample.layers["frame before"], first)
+    np.testing.assert_array_equal(sample.layers["truth"], truth)
+    routed = Interpolator(cain_sd.model, cain_sd.variables)
+    made = routed.middle(first, last)
+    np.testing.assert_array_equal(sample.layers["dynamic"], made.frame)
+    np.testing.assert_array_equal(sample.layers["dense"], routed.densely().middle(first, last).frame)
+    assert sample.share == made.cost.share(routed.dense_cost(HEIGHT, WIDTH))
+    assert set(sample.scores) == {"averaged", "dense", "dynamic"}
+    averaged = np.square((first + last) / 2 - truth / 255).mean()
+    assert sample.scores["averaged"] == pytest.approx(-10 * np.log10(averaged), abs=0.1)  # of 8-bit frames
+    assert sample.cells
+    assert legends
+
+
+def test_the_middle_of_a_clip_is_shown_as_its_networks_make_it(folder, skipvsr):
+    [sample], legends = shown.of_benchmark(samples.open_samples(protocols.named("clips-x4"), folder), [skipvsr])
+    assert sample.name == "slide, frame 3"
+    assert list(sample.layers) == ["input", "dense", "dynamic", "truth"]
+    assert sample.layers["input"].shape == (HEIGHT // 4, WIDTH // 4, 3)
+    for name in ("dense", "dynamic", "truth"):
+        assert sample.layers[name].shape == (HEIGHT, WIDTH, 3), name
+    assert set(sample.scores) == {"dense", "dynamic"}
+    assert sample.cells
+    assert legends
+
+
+def test_nothing_is_shown_without_a_network_that_can(folder, skipvsr):
+    assert shown.of_benchmark(samples.open_samples(protocols.named("clips"), folder), [skipvsr]) == ([], [])
 
 
 # The command

@@ -9,6 +9,7 @@ from jaxdyn.errors import UserError
 from jaxdyn.types import Route
 
 HEIGHT, WIDTH = 40, 52
+ONE_BY_ONE = (1, 1, 1)  # fewer sizes compile faster; tests/models/test_cain_sd.py has wider chunks
 
 
 def drawn(model):
@@ -32,6 +33,7 @@ def shipped_kind():
         motion="dis",
         is_aligned=True,
         has_exit0=True,
+        chunks=ONE_BY_ONE,
     )
     return model, drawn(model)
 
@@ -86,6 +88,7 @@ def test_a_given_route_is_executed_without_finders(shipped_kind):
 
 def test_motion_that_only_finders_see_is_not_counted_with_a_given_route():
     model = models.build("cain_sd", num_feat=8, num_group=1, num_block=1, reduction=4, patch=64, stride=60)
+    model = model.clone(chunks=ONE_BY_ONE)
     route = Route(np.zeros((1, 1, 1), np.int32), np.ones((1, 1, 1), np.int32))
     found, given = (
         {stage.name for stage in flops.route_cost(model, route, 64, 64, is_given=flag).stages} for flag in (False, True)

@@ -27,8 +27,9 @@ PAIRS = {
     "stride": 28,
     "router_edge": 16,
     "motion": "difference",
+    "chunks": (1, 1, 1),
 }
-CLIPS = {"num_feat": 8, "num_block": 4, "num_hr": 8, "motion": "dis", "tile": 16, "stride": 14}
+CLIPS = {"num_feat": 8, "num_block": 4, "num_hr": 8, "motion": "dis", "tile": 16, "stride": 14, "parallel": 2}
 TINY = {"cain_sd": (PAIRS, (72, 60)), "skipvsr": (CLIPS, (32, 24))}
 """Fields of networks that are counted in no time, and a size, by configuration."""
 

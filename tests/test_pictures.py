@@ -189,6 +189,7 @@ def test_every_figure_of_an_interpolating_network(tmp_path, capsys, monkeypatch)
         "stride": 24,
         "motion": "dis",
         "num_group": 2,
+        "chunks": (1, 1, 1),
         "is_aligned": True,
         "has_exit0": True,
         "fixed_scale": 0,
@@ -211,7 +212,7 @@ def test_every_figure_of_an_interpolating_network(tmp_path, capsys, monkeypatch)
 
 def test_every_figure_of_an_upscaling_network(tmp_path):
     fields = {"num_feat": 8, "num_hr": 8, "num_block": 3, "motion": "dis", "tile": 8, "interval": 2, "alpha": 0.5}
-    weights = saved(tmp_path / "tiny.safetensors", "skipvsr", **fields)
+    weights = saved(tmp_path / "tiny.safetensors", "skipvsr", **fields, parallel=2)
     source = clip(tmp_path / "clip", 4, 49, 66)
     seen = observed.observe(weights, source, 4)
     assert seen.truth.shape == (48, 64, 3)

@@ -15,7 +15,7 @@ LARGE = (4 * HEIGHT, 4 * WIDTH, 3)
 @pytest.fixture(scope="module")
 def network():
     """A small SkipVSR with undecided gates and nothing zero but them."""
-    model = models.build("skipvsr", num_feat=8, num_block=3, num_hr=8, motion="dis", tile=8, interval=3)
+    model = models.build("skipvsr", num_feat=8, num_block=3, num_hr=8, motion="dis", tile=8, interval=3, parallel=2)
     random = np.random.RandomState(0)
     draw = lambda leaf: np.float32(0.2 * random.randn(*leaf.shape))  # noqa: E731
     return model, {"params": jax.tree.map(draw, pretrained.parameter_shapes(model))}

@@ -45,6 +45,9 @@ Motion = tuple[chex.Array, chex.Array]
 MAPS = ("motion", "difference", "frames")
 """What a finder may see: F_mag (Eq. 2), the difference of the router's images, and both images."""
 
+ALIGNED_WINDOW = 16
+"""Patches with aligned sources that are on their way at once: each keeps its candidates, 7 MB at 256 x 256."""
+
 
 class CainSD(nn.Module):
     """The dynamic network: `(frame0, frame1, motion=None, route=None, execution=...) -> (frame, aux)`.
@@ -310,23 +313,26 @@ class CainSD(nn.Module):
         )  # [N, 3]
         output, route = untouched, decision["route"]
         scale, depth = route.scale.reshape(-1), route.depth.reshape(-1)
+        window = ALIGNED_WINDOW if self.is_aligned else routing.WINDOW
+        window = max(window, *self.chunks)
         for index, factor in enumerate(SCALES):
 
             def begin(chunk, factor=factor):
                 stack = self._sources_at(frame0, frame1, moved, chunk, grid.patch)  # [c, P_h, P_w, S]
                 prepared = _prepare(stack, factor, self.is_aligned)
                 first = cain.head(params["head"], *prepared.inputs)  # [c, h, w, F]
-                return (first, prepared.mean), first
+                return (first, prepared.mean, stack if self.is_aligned else None), first
 
             def end(chunk, kept, features, factor=factor):
-                first, mean = kept
-                stack = self._sources_at(frame0, frame1, moved, chunk, grid.patch)
+                first, mean, stack = kept
+                if stack is None:  # two plain cuts; candidates are dearer to align again than to keep
+                    stack = self._sources_at(frame0, frame1, moved, chunk, grid.patch)
                 prepared = _prepare(stack, factor, self.is_aligned)._replace(mean=mean)
                 return _finish(params, stack, prepared, first + features, factor, upscale)
 
             levels = jnp.where(scale == index, depth, 0)
             path = routing.Path(begin, step, end)
-            output = routing.packed(path, places, levels, output, self.chunks[index])
+            output = routing.packed(path, places, levels, output, self.chunks[index], window)
         return output
 
     def _sources_at(self, frame0, frame1, moved, places, size) -> chex.Array:
