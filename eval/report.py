@@ -118,7 +118,8 @@ def viewer(samples: Sequence[Sample], legends: Sequence[report.Legend] = ()) -> 
         axes = ("sample", "share of the dense network's FLOPs, %")
         curve = report.Plot("What each sample cost", [series], *axes, has_zero=True)
     shots = [_shot(index, sample, curve is not None) for index, sample in enumerate(samples, 1)]
-    return report.Viewer("Samples", shots, curve, legends=legends)
+    beside = "dynamic" if any("dynamic" in sample.layers for sample in samples) else None
+    return report.Viewer("Samples", shots, curve, legends=legends, right=beside)
 
 
 def _shot(number: int, sample: Sample, is_placed: bool) -> report.Shot:

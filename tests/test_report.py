@@ -496,3 +496,10 @@ def test_the_page_of_rows_and_samples(tmp_path):
     assert {decode(image["src"]).shape for image in found.all("img")} == {(80, 120, 3)}
     evaluation.write(tmp_path / "page.html", rows(), [evaluation.Sample("one", {"truth": large})])
     assert len(read(tmp_path / "page.html").all("img")) == 1
+
+
+def test_what_was_made_dynamically_stands_right_at_first():
+    picture = texture(8, 8)
+    layers = dict.fromkeys(("frame before", "averaged", "dense", "dynamic", "truth"), picture)
+    assert evaluation.viewer([evaluation.Sample("one", layers)]).sides == {"left": "frame before", "right": "dynamic"}
+    assert evaluation.viewer([evaluation.Sample("one", {"input": picture, "truth": picture})]).sides["right"] == "truth"
