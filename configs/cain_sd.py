@@ -85,6 +85,7 @@ def get_config(variant: str = "small") -> ml_collections.ConfigDict:
     config = {
         "name": "cain_sd",
         "crops": {"num_triplet": (60, 16), "gaps": (1, 2), "num_crop": 5, "edge": 384, "size": 144},
+        "triplets": {"num_triplet": (60, 16), "gaps": (1, 2)},
         "table": {"num_triplet": (8, 2), "gaps": (1, 2), "edge": 384},
     }
     for change in variants.parse(variant, BASES, SUFFIXES, "configs/cain_sd.py:published-patch-128"):
@@ -196,6 +197,7 @@ def _shorten(config: dict[str, Any]) -> None:
     """A few triplets of small frames, a line of the log for each step."""
     config |= {"log_every": 1, "save_every": 2}
     config["crops"] = {"num_triplet": (4,), "gaps": (1,), "num_crop": 2, "edge": 48, "size": 72}
+    config["triplets"] = {"num_triplet": (4,), "gaps": (1,), "largest": 144}
     config["table"] = {"num_triplet": (3,), "gaps": (1,), "edge": 48}
 
 

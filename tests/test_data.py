@@ -180,6 +180,19 @@ def test_triplets_are_kept_with_the_frames_they_need(folder, tmp_path):
         triplets.build(folder, tmp_path / "cache", triplets.Recipe((2,), (3,)), said.append)
 
 
+def test_frames_of_triplets_are_reduced_by_a_whole_number(folder, tmp_path):
+    whole, small = (
+        triplets.build(folder, tmp_path / "cache", recipe, lambda line: None)[0]
+        for recipe in (triplets.Recipe((1,), (1,)), triplets.Recipe((1,), (1,), largest=30))
+    )
+    frames = np.asarray(whole["frames"])
+    cells = frames.reshape(3, 24, 4, 32, 4, 3)  # 96 px and at most 30: by 4
+    np.testing.assert_allclose(small["frames"], cells.mean(axis=(2, 4)), atol=0.51)
+    np.testing.assert_array_equal(triplets.Recipe().reduced(frames[0]), frames[0])
+    with pytest.raises(ValueError, match=r"largest \(=0\) must be at least 1 px"):
+        triplets.Recipe(largest=0)
+
+
 def test_clips_of_one_name_are_kept_apart(tmp_path, random):
     for number, name in enumerate(("a", "b")):
         (tmp_path / "clips" / name / "left").mkdir(parents=True)

@@ -102,7 +102,7 @@ def dataset(data: str | Path) -> tuple[int, int]:
 def _limited(config: Any) -> Any:
     """The configuration with as little data as a batch can be made of."""
     config = copy.deepcopy(config)
-    for name in ("crops", "table"):
+    for name in ("crops", "triplets", "table"):
         if hasattr(config, name):
             part = getattr(config, name)
             part["num_triplet"] = (2, *(1 for _ in part["gaps"][1:]))

@@ -133,7 +133,7 @@ def frames_feed(model, stage, params, config, workdir, data):
     del params
     draws = Draws(config.seed, stage.name)
     if is_folder(data):
-        recipe = triplets.Recipe(tuple(config.crops.num_triplet), tuple(config.crops.gaps))
+        recipe = triplets.Recipe(**config.triplets)
         source = ClipTriplets(triplets.build(data, workdir / "cache", recipe), draws, stage.batch)
     else:
         source = DataTriplets(data)

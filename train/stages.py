@@ -25,7 +25,7 @@ import ml_collections
 from ml_collections import config_dict
 
 from jaxdyn import models
-from jaxdyn.data import crops, sequences
+from jaxdyn.data import crops, sequences, triplets
 from jaxdyn.types import SCALES
 from train import table
 from train.settings import Settings
@@ -155,7 +155,7 @@ del BASICS["is_shown"]  # of the caller, not of the run
 """What stands at the top of a configuration, with its default: the network's name, how the run is kept and told (see
 `train.settings`), and the names of the stages in order."""
 
-RECIPES = {"crops": crops.Recipe, "sequences": sequences.Recipe}
+RECIPES = {"crops": crops.Recipe, "triplets": triplets.Recipe, "sequences": sequences.Recipe}
 """Its tables of how data is cut, and what is made of each."""
 
 SECTIONS = ("model", "stages", *RECIPES, "table")

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from jaxdyn.data import cache, clips
@@ -16,15 +17,32 @@ class Recipe:
     Attributes:
       num_triplet: of a clip, at most, at each of `gaps`.
       gaps: distances of neighbours, in frames.
+      largest: short side that a frame may have, in pixels; larger ones are reduced by a whole number.
+
+    Raises:
+      ValueError: no pixel is left.
     """
 
     num_triplet: tuple[int, ...] = (60, 16)
     gaps: tuple[int, ...] = (1, 2)
+    largest: int = 2**14
+
+    def __post_init__(self):
+        if self.largest < 1:
+            raise ValueError(f"largest (={self.largest}) must be at least 1 px")
 
     @property
     def name(self) -> str:
         """A name that differs where a value does."""
         return cache.name_of("triplets", self)
+
+    def reduced(self, frame: np.ndarray) -> np.ndarray:
+        """A frame as it is kept: [H, W, 3] uint8, by averaging where it is reduced."""
+        height, width = frame.shape[:2]
+        factor = -(-min(height, width) // self.largest)
+        if factor == 1:
+            return frame
+        return cv2.resize(frame, (max(1, width // factor), max(1, height // factor)), interpolation=cv2.INTER_AREA)
 
 
 def build(
@@ -55,7 +73,8 @@ def build(
         if not found:
             return None, "left out, no triplet moves evenly"
         used, numbers = np.unique(found, return_inverse=True)
-        parts = {"frames": frames[used], "triplets": numbers.reshape(-1, 3).astype(np.int32)}
+        kept = np.stack([recipe.reduced(frame) for frame in frames[used]])
+        parts = {"frames": kept, "triplets": numbers.reshape(-1, 3).astype(np.int32)}
         return parts, f"{len(found)} triplets"
 
     stored = cache.build(root, Path(folder) / recipe.name, recipe, make, "triplets", say, num_thread)
