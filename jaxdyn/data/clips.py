@@ -119,6 +119,8 @@ def is_useful(first: np.ndarray, middle: np.ndarray, last: np.ndarray) -> bool:
     return scenes.cut_score(as_float(first), as_float(last)) <= scenes.CUT_THRESHOLD
 
 
-def halve(frame: np.ndarray) -> np.ndarray:
-    """A frame at half its size, by area: uint8 [H, W, 3] -> [H // 2, W // 2, 3]."""
-    return cv2.resize(frame, (frame.shape[1] // 2, frame.shape[0] // 2), interpolation=cv2.INTER_AREA)
+def shrink(frame: np.ndarray, factor: int) -> np.ndarray:
+    """A frame reduced by a whole number f, by area: uint8 [H, W, 3] -> [H // f, W // f, 3]; by 1 the frame itself."""
+    if factor == 1:
+        return frame
+    return cv2.resize(frame, (frame.shape[1] // factor, frame.shape[0] // factor), interpolation=cv2.INTER_AREA)

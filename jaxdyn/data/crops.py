@@ -195,7 +195,7 @@ def _cut(path: Path, recipe: Recipe, generator: np.random.Generator) -> dict[str
         for triplet in clips.triplets(frames, gap, limit):
             images = [frames[i] for i in (triplet.first, triplet.middle, triplet.last)]
             if min(images[0].shape[:2]) > recipe.halve_above and generator.random() < 0.5:
-                images = [clips.halve(image) for image in images]
+                images = [clips.shrink(image, 2) for image in images]
             if min(images[0].shape[:2]) < size:
                 continue
             first, middle, last = images

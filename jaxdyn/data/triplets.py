@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from jaxdyn.data import cache, clips
@@ -38,11 +37,7 @@ class Recipe:
 
     def reduced(self, frame: np.ndarray) -> np.ndarray:
         """A frame as it is kept: [H, W, 3] uint8, by averaging where it is reduced."""
-        height, width = frame.shape[:2]
-        factor = -(-min(height, width) // self.largest)
-        if factor == 1:
-            return frame
-        return cv2.resize(frame, (max(1, width // factor), max(1, height // factor)), interpolation=cv2.INTER_AREA)
+        return clips.shrink(frame, -(-min(frame.shape[:2]) // self.largest))
 
 
 def build(
@@ -73,7 +68,7 @@ def build(
         if not found:
             return None, "left out, no triplet moves evenly"
         used, numbers = np.unique(found, return_inverse=True)
-        kept = np.stack([recipe.reduced(frame) for frame in frames[used]])
+        kept = np.stack([recipe.reduced(frames[i]) for i in used])
         parts = {"frames": kept, "triplets": numbers.reshape(-1, 3).astype(np.int32)}
         return parts, f"{len(found)} triplets"
 

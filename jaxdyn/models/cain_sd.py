@@ -313,8 +313,7 @@ class CainSD(nn.Module):
         )  # [N, 3]
         output, route = untouched, decision["route"]
         scale, depth = route.scale.reshape(-1), route.depth.reshape(-1)
-        window = ALIGNED_WINDOW if self.is_aligned else routing.WINDOW
-        window = max(window, *self.chunks)
+        window = min(routing.WINDOW, max(ALIGNED_WINDOW, *self.chunks)) if self.is_aligned else routing.WINDOW
         for index, factor in enumerate(SCALES):
 
             def begin(chunk, factor=factor):
