@@ -5,10 +5,15 @@ Axes: B batch, H, W, C channels in, O channels out. Images are [B, H, W, C], ker
 Why not `lax.conv_general_dilated` alone? On a CPU, XLA sends the gradients of a convolution inside `scan`, `while` or
 `cond` to a path that is 5 to 85 times slower. Here the gradient is written as what is fast everywhere: a convolution
 with the reversed kernel for the image, and one matrix product for each kernel tap for the kernel. The forward form is
-chosen likewise. XLA's CPU convolution is fast where the output keeps the width of its input, and both cores share it
-evenly only where rows are long. So images that were padded by reflection lie side by side along W, and their columns
-are padded once more and thrown away: at 4x32x32x192 193 GFLOP/s, 129 to 141 for other forms. A 1 x 1 convolution is a
-matrix product, which takes half the time of XLA's convolution.
+chosen likewise, for CPUs by `_cpu_form`; figures are GFLOP/s of two cores that reach 200 in a matrix product:
+
+- A 1 x 1 convolution is a matrix product, which takes half the time of XLA's convolution.
+- Both cores share a convolution evenly only where rows are long. So images that were padded by reflection lie side by
+  side along W, and their columns are padded once more and thrown away.
+- JAX 0.10 gives most convolutions to YNNPACK, which is slow at small ones; Eigen is not. 34x68x192 to 192: 147 and
+  196, 64x64x64 to 64: 106 and 166, 27x162x32 to 32: 93 and 151. From JAX 0.11 on they are equal.
+- A few channels fill no vector register well. Side by side in cells of two or four columns they are many:
+  128x128x16 to 16, the groups of CARN-M, 1.41 ms and 0.76 ms.
 """
 
 import contextlib
@@ -133,26 +138,79 @@ def pad_reflect(x: chex.Array, pads: tuple[tuple[int, int], tuple[int, int]]) ->
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _convolve(x, kernel, pads, stride, dilation):
     """[B, H, W, C] x [kh, kw, C, O] -> [B, H', W', O], zero padding `pads`."""
-    kh, kw = kernel.shape[:2]
+    return _forward(x, kernel, pads, stride, dilation)
+
+
+def _forward(x, kernel, pads, stride, dilation):
+    """The same without its gradient, in the form that is fast where it runs."""
+    plain = functools.partial(_plain, pads=pads, stride=stride, dilation=dilation)
+    form = _cpu_form(x, kernel, pads, stride, dilation)
+    return plain(x, kernel) if form is None else lax.platform_dependent(x, kernel, cpu=form, default=plain)
+
+
+def _cpu_form(x, kernel, pads, stride, dilation) -> Callable[[chex.Array, chex.Array], chex.Array] | None:
+    """How a convolution runs fastest on a CPU; None: as it is."""
+    (kh, kw, fan, num_out), width = kernel.shape, x.shape[2]
+    if is_analysed() or stride > 1 or (kh, kw) == (1, 1):
+        return None
     crop = dilation * (kh // 2)
-    is_odd = kh == kw and kh % 2 and kh > 1 and stride == 1 and x.shape[2] > 2 * crop
-    if is_odd and not any(map(any, pads)) and not is_analysed():
-        return lax.platform_dependent(
-            x,
-            kernel,
-            cpu=functools.partial(_side_by_side, crop=crop, dilation=dilation),
-            default=functools.partial(_plain, pads=pads, stride=1, dilation=dilation),
-        )
-    return _plain(x, kernel, pads, stride, dilation)
+    if kh == kw and kh % 2 and width > 2 * crop and not any(map(any, pads)):
+        return functools.partial(_side_by_side, crop=crop, dilation=dilation)
+    if (kh, kw, dilation) == (3, 3, 1) and pads[1] == (1, 1) and fan <= FULL:
+        size = 2 if FULL // 2 <= num_out <= FULL else 4 if num_out <= FULL // 4 else 1
+        if size > 1 and width % size == 0:
+            return functools.partial(_in_cells, size=size, pads=pads)
+    if _prefers_eigen(x, kernel):
+        return functools.partial(_by_eigen, pads=pads, dilation=dilation)
+    return None
+
+
+FULL = 16
+"""Channels that fill a vector register."""
+
+IS_YNNPACK_SLOW = jax.__version_info__ < (0, 11)
+
+
+def _prefers_eigen(x, kernel) -> bool:
+    """Whether Eigen is faster than what XLA would take: not for few output channels."""
+    return IS_YNNPACK_SLOW and kernel.shape[3] >= 2 * FULL and x.dtype == kernel.dtype == jnp.float32
+
+
+def _by_eigen(x, kernel, pads, dilation):
+    """A convolution by Eigen: XLA gives YNNPACK none whose output is larger than its input, so one is made so, by
+    columns that are thrown away."""
+    reach, (low, high) = dilation * (kernel.shape[1] - 1), pads[1]
+    more = max(reach + 1 - low - high, 0)
+    y = _plain(x, kernel, (pads[0], (low, high + more)), 1, dilation)
+    return y[:, :, : y.shape[2] - more]
 
 
 def _side_by_side(x, kernel, crop, dilation):
-    """A VALID convolution for CPUs: images side by side along W, columns padded once more and thrown away."""
+    """A VALID convolution: images side by side along W, columns padded once more and thrown away."""
     b, height, width, c = x.shape
     row = x if b == 1 else x.transpose(1, 0, 2, 3).reshape(1, height, b * width, c)
-    y = _plain(row, kernel, ((0, 0), (crop, crop)), 1, dilation)
+    pads = ((0, 0), (crop, crop))
+    if _prefers_eigen(row, kernel):
+        y = _by_eigen(row, kernel, pads, dilation)
+    else:
+        y = _plain(row, kernel, pads, 1, dilation)
     y = y.reshape(height - 2 * crop, b, width, -1)[:, :, crop : width - crop]
     return y.transpose(1, 0, 2, 3)
+
+
+def _in_cells(x, kernel, size, pads):
+    """A 3 x 3 convolution whose pixels are cells of `size` columns: [B, H, W, C] -> [B, H', W, O].
+
+    Cell m of the output holds columns size m - 1 to size m + size - 2, so that only two cells are seen for each, m - 1
+    and m: size + 2 columns for `size` outputs.
+    """
+    b, height, width, c = x.shape
+    num_out = kernel.shape[3]
+    shifts = [((0, 0), (size + column - 2, size - column - 1), (0, 0), (0, 0)) for column in range(size)]
+    spread = jnp.stack([jnp.pad(kernel, shift) for shift in shifts], axis=3)  # [3, 2 size, C, size, O]
+    spread = spread.reshape(3, 2, size * c, size * num_out)
+    y = _plain(x.reshape(b, height, width // size, size * c), spread, (pads[0], (1, 1)), 1, 1)
+    return y.reshape(b, y.shape[1], width + size, num_out)[:, :, 1 : width + 1]
 
 
 def _plain(x, kernel, pads, stride, dilation):
@@ -180,7 +238,7 @@ def _convolve_backward(pads, stride, dilation, saved, dy):
         (low, _), reach = pads[axis - 1], dilation * (k - 1)
         before = reach - low
         back.append((before, x.shape[axis] - spread.shape[axis] + reach - before))
-    dx = _plain(spread, kernel[::-1, ::-1].swapaxes(2, 3), tuple(back), 1, dilation)
+    dx = _forward(spread, kernel[::-1, ::-1].swapaxes(2, 3), tuple(back), 1, dilation)
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     if stride == dilation == 1 and num_out <= FEW:
         return dx, _kernel_gradient_of_few(padded, dy, kh, kw)
