@@ -367,8 +367,9 @@ def loaded_model(arguments: argparse.Namespace) -> Iterator[tuple[Any, Any, Any]
         os.environ["JAX_PLATFORMS"] = "cpu"  # before JAX is imported: a GPU is left to others
     import jax
 
-    from jaxdyn import cache, pretrained
+    from jaxdyn import cache, machine, pretrained
 
+    machine.return_large_arrays()  # memory does not grow with the length of a clip
     try:
         arguments.cache_part = cache.prepare(arguments.cache)
         cache.keep_compiled(arguments.cache_part)

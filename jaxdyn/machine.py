@@ -1,5 +1,6 @@
 """Which machine this is: what compiled programs and measured times belong to."""
 
+import ctypes
 import functools
 import hashlib
 import os
@@ -8,6 +9,8 @@ import re
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
+MMAP_THRESHOLD = 2**20
+"""Bytes from which an array gets pages of its own; frames and features are larger, what else there is is smaller."""
 
 
 def num_core() -> int:
@@ -24,6 +27,21 @@ def describe() -> str:
     """For people: "AMD EPYC 9R14 (x86_64), 8 cores"."""
     cores = num_core()
     return f"{processor()} ({platform.machine()}), {cores} core{'' if cores == 1 else 's'}"
+
+
+def return_large_arrays() -> bool:
+    """Has this process give the memory of large arrays back to the system as soon as they are freed.
+
+    glibc does so only for arrays over a threshold that it raises, to 32 MB, with every such array that is freed. Frames
+    of a video lie below it; freed in another order than they came, they leave holes, and a long job grows by a sixth.
+
+    Returns:
+      Whether it took effect: False without glibc, and where the user has set the threshold.
+    """
+    if "MALLOC_MMAP_THRESHOLD_" in os.environ or platform.libc_ver()[0] != "glibc":
+        return False
+    m_mmap_threshold = -3  # as in glibc's malloc.h
+    return ctypes.CDLL(None).mallopt(m_mmap_threshold, MMAP_THRESHOLD) == 1
 
 
 @functools.cache

@@ -60,6 +60,39 @@ def test_values_and_gradients_equal_xla(random, size, stride, padding, dilation,
         np.testing.assert_allclose(jax.jit(ours)(x, kernel), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("is_slow", [True, False])  # whether Eigen is asked for
+@pytest.mark.parametrize("padding", ["zero", "reflect", "valid", "sides"])
+@pytest.mark.parametrize(
+    ("size", "fan", "num_out", "width", "dilation"),
+    [
+        (3, 16, 16, 8, 1),  # cells of two columns
+        (3, 16, 3, 8, 1),  # of four
+        (3, 16, 3, 10, 1),  # which do not fit
+        (3, 5, 40, 9, 1),
+        (3, 5, 40, 9, 2),
+        (7, 5, 40, 9, 1),
+    ],
+)
+def test_forms_for_cpus_equal_xla(random, monkeypatch, is_slow, padding, size, fan, num_out, width, dilation):
+    monkeypatch.setattr(conv, "IS_YNNPACK_SLOW", is_slow)
+    x = jnp.asarray(random.randn(2, 11, width, fan), jnp.float32)
+    kernel = jnp.asarray(random.randn(size, size, fan, num_out), jnp.float32)
+    expected, pull_expected = jax.vjp(lambda x, k: reference(x, k, 1, padding, dilation, 1), x, kernel)
+    got, pull = jax.vjp(lambda x, k: conv.conv2d(x, k, padding=padding, dilation=dilation), x, kernel)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    seed = jnp.asarray(random.randn(*expected.shape), jnp.float32)
+    for gradient, wanted in zip(pull(seed), pull_expected(seed), strict=True):
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-3, atol=2e-3)
+
+
+def test_eigen_is_asked_for_by_an_output_larger_than_the_input(monkeypatch):
+    monkeypatch.setattr(conv, "IS_YNNPACK_SLOW", True)
+    x, kernel = jnp.zeros((1, 8, 8, 4)), jnp.zeros((3, 3, 4, 64))
+    assert "f32[1,8,9,64] = conv_general_dilated" in str(jax.make_jaxpr(conv.conv2d)(x, kernel))
+    few = jnp.zeros((3, 3, 4, 24))
+    assert "f32[1,8,9,24]" not in str(jax.make_jaxpr(conv.conv2d)(x, few))
+
+
 def test_every_forward_form_agrees_with_a_loop(random):
     kernel = random.randn(3, 3, 2, 3).astype(np.float32)
     for height, width in ((1, 1), (2, 5), (21, 23)):  # edge repeated, small form, form that is cropped
