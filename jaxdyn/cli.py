@@ -369,7 +369,7 @@ def loaded_model(arguments: argparse.Namespace) -> Iterator[tuple[Any, Any, Any]
 
     from jaxdyn import cache, machine, pretrained
 
-    machine.return_large_arrays()  # memory does not grow with the length of a clip
+    machine.return_large_arrays()  # or memory grows with the length of a clip
     try:
         arguments.cache_part = cache.prepare(arguments.cache)
         cache.keep_compiled(arguments.cache_part)

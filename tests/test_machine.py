@@ -8,12 +8,13 @@ import sys
 import pytest
 
 HOLES = """
+import resource
 import sys
 import numpy as np
 from jaxdyn import machine
 
 def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 
 print(machine.return_large_arrays() if sys.argv[1] == "asked" else None)
 np.ones(8 * 2**20, np.uint8)  # freed at once: from here on, glibc would keep what is smaller

@@ -11,7 +11,7 @@ chosen likewise, for CPUs by `_cpu_form`; figures are GFLOP/s of two cores that 
 - Both cores share a convolution evenly only where rows are long. So images that were padded by reflection lie side by
   side along W, and their columns are padded once more and thrown away.
 - JAX 0.10 gives most convolutions to YNNPACK, which is slow at small ones; Eigen is not. 34x68x192 to 192: 147 and
-  196, 64x64x64 to 64: 106 and 166, 27x162x32 to 32: 93 and 151. From JAX 0.11 on they are equal.
+  196, 64x64x64 to 64: 106 and 166, 27x162x32 to 32: 93 and 151. From JAX 0.11 on YNNPACK is not the slower one.
 - A few channels fill no vector register well. Side by side in cells of two or four columns they are many:
   128x128x16 to 16, the groups of CARN-M, 1.41 ms and 0.76 ms.
 """
@@ -160,9 +160,7 @@ def _cpu_form(x, kernel, pads, stride, dilation) -> Callable[[chex.Array, chex.A
         size = 2 if FULL // 2 <= num_out <= FULL else 4 if num_out <= FULL // 4 else 1
         if size > 1 and width % size == 0:
             return functools.partial(_in_cells, size=size, pads=pads)
-    if _prefers_eigen(x, kernel):
-        return functools.partial(_by_eigen, pads=pads, dilation=dilation)
-    return None
+    return functools.partial(_by_faster, pads=pads, dilation=dilation) if _prefers_eigen(x, kernel) else None
 
 
 FULL = 16
@@ -176,11 +174,14 @@ def _prefers_eigen(x, kernel) -> bool:
     return IS_YNNPACK_SLOW and kernel.shape[3] >= 2 * FULL and x.dtype == kernel.dtype == jnp.float32
 
 
-def _by_eigen(x, kernel, pads, dilation):
-    """A convolution by Eigen: XLA gives YNNPACK none whose output is larger than its input, so one is made so, by
-    columns that are thrown away."""
+def _by_faster(x, kernel, pads, dilation):
+    """A convolution by the library that is faster at it.
+
+    XLA gives YNNPACK none whose output is larger than its input: for Eigen it is made so, by columns that are thrown
+    away.
+    """
     reach, (low, high) = dilation * (kernel.shape[1] - 1), pads[1]
-    more = max(reach + 1 - low - high, 0)
+    more = max(reach + 1 - low - high, 0) if _prefers_eigen(x, kernel) else 0
     y = _plain(x, kernel, (pads[0], (low, high + more)), 1, dilation)
     return y[:, :, : y.shape[2] - more]
 
@@ -189,11 +190,7 @@ def _side_by_side(x, kernel, crop, dilation):
     """A VALID convolution: images side by side along W, columns padded once more and thrown away."""
     b, height, width, c = x.shape
     row = x if b == 1 else x.transpose(1, 0, 2, 3).reshape(1, height, b * width, c)
-    pads = ((0, 0), (crop, crop))
-    if _prefers_eigen(row, kernel):
-        y = _by_eigen(row, kernel, pads, dilation)
-    else:
-        y = _plain(row, kernel, pads, 1, dilation)
+    y = _by_faster(row, kernel, ((0, 0), (crop, crop)), dilation)
     y = y.reshape(height - 2 * crop, b, width, -1)[:, :, crop : width - crop]
     return y.transpose(1, 0, 2, 3)
 
