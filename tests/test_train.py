@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import cain_sd as configuration
-from jaxdyn import models, pretrained
+from jaxdyn import errors, models, pretrained
 from jaxdyn.models.carn import CARNM
 from jaxdyn.models.pwcnet import PWCNet
 from train import curriculum, feeds, stages, step
@@ -96,6 +96,21 @@ def test_whole_curriculum_and_export(config, model, clips_folder, tmp_path):
     loaded, variables = pretrained.load(tmp_path / "weights.safetensors")
     assert loaded == model
     np.testing.assert_allclose(variables["params"]["cain"]["head"]["bias"], after["cain"]["head"]["bias"], atol=1e-3)
+
+
+def test_training_goes_on_from_a_weights_file():
+    params = curriculum.params_of(configuration.get_config("small"), "cain_sd")
+    _, variables = pretrained.load("cain_sd")
+    jax.tree.map(np.testing.assert_array_equal, params, variables["params"])
+
+
+@pytest.mark.parametrize(
+    ("variant", "weights", "words"),
+    [("tiny", "cain_sd", "another network|convert it again"), ("small", "none.safetensors", "no such weights")],
+)
+def test_weights_of_another_network_are_refused(variant, weights, words):
+    with pytest.raises(errors.UserError, match=f"{weights}: .*({words})"):
+        curriculum.params_of(configuration.get_config(variant), weights)
 
 
 @pytest.fixture

@@ -7,11 +7,28 @@ from typing import Any
 import chex
 import numpy as np
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
 from jaxdyn import models, pretrained
 from train import feeds, loop, stages
 
 train = loop.train
+
+
+def params_of(config: Any, weights: str | Path) -> chex.ArrayTree:
+    """Parameters to start from: those of a weights file, or of weights that come with the package by name.
+
+    Args:
+      config: as in `configs/`; its network's parameters must be the file's, other fields may differ.
+      weights: a name or a file.
+
+    Raises:
+      UserError: no such weights, or those of another network.
+    """
+    _, variables = pretrained.load(weights)
+    model = models.build(config.name, **config.model)
+    pretrained.check(Path(weights), model, flatten_dict(variables["params"], sep="/"))
+    return variables["params"]
 
 
 def trained(

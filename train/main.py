@@ -2,11 +2,13 @@
 
     python -m train.main --config configs/cain_sd.py:small --workdir W --data FOLDER
     python -m train.main --config configs/cain_sd.py:small --workdir W --export cain_sd.safetensors [--card card.json]
+    python -m train.main --config configs/cain_sd.py:small --workdir W --data FOLDER --weights cain_sd
     python -m train.main --config configs/cain_sd.py:small --dry_run
     python -m train.main --config configs/cain_sd.py:published --workdir W --dataset reds120/train --data RECORDS
     python -m train.main ... --parallel sharding
 
 Running the first command again goes on where it stopped. Without --data it trains on clips that are drawn. With
+--weights the first stage starts from a weights file instead of fresh parameters, for fine-tuning. With
 --parallel a step's batch is spread over devices; on several hosts every process runs the same command, with the
 variables of `train.parallel.ENVIRONMENT` set.
 
@@ -34,6 +36,7 @@ _DATA = flags.DEFINE_string("data", None, "Folder of clips: videos, or folders o
 _DATASET = flags.DEFINE_string("dataset", None, "NAME/SPLIT of records in --data, which train.prepare made.")
 _PARALLEL = flags.DEFINE_enum("parallel", "single", get_args(parallel.Kind), "Where steps run, see train/parallel.py.")
 _DEVICES = flags.DEFINE_integer("devices", None, "How many devices steps run on; all that there are by default.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Start from these: a weights file, or a name of the package's weights.")
 _STAGES = flags.DEFINE_list("stages", None, "Names of the stages to run; all of the configuration's by default.")
 _EXPORT = flags.DEFINE_string("export", None, "Write the trained parameters to this file, and do not train.")
 _CARD = flags.DEFINE_string("card", None, "With --export: a JSON file with data, licence, command, scores, limits.")
@@ -76,7 +79,11 @@ def train(workdir: Path) -> int:
     logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
     try:
         plan = parallel.plan_of(_PARALLEL.value, _DEVICES.value)
-        loop.train(_CONFIG.value, workdir, data(), _STAGES.value, plan=plan)
+        params = curriculum.params_of(_CONFIG.value, _WEIGHTS.value) if _WEIGHTS.value else None
+        loop.train(_CONFIG.value, workdir, data(), _STAGES.value, params=params, plan=plan)
+    except errors.UserError as error:
+        print(errors.one_line(error), file=sys.stderr)
+        return error.exit_code
     except signals.StoppedError as stopped:
         print(stopped, file=sys.stderr)
         return stopped.code
