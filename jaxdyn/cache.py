@@ -1,6 +1,7 @@
 """The folder in which a machine keeps from one run to the next what is dear to find out again.
 
     FOLDER/MACHINE/compiled/    programs that XLA compiled: JAX's own persistent cache
+    FOLDER/MACHINE/traced/      programs before they are compiled (`jaxdyn.programs`)
     FOLDER/MACHINE/choices/     which execution wins for a size (`jaxdyn.choices`)
 
 It can be deleted at any time. Programs are loaded from it and run: nobody else may be able to write it.
@@ -88,7 +89,7 @@ def keep_compiled(part: Path, environment: Mapping[str, str] = os.environ) -> No
     jax.config.update("jax_compilation_cache_dir", str(part / "compiled"))
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file aside and renames it: it is there whole or not at all.
 
     Raises:
@@ -97,7 +98,7 @@ def write_whole(path: Path, text: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(aside, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -309,7 +309,9 @@ def load_interpolator(arguments: argparse.Namespace) -> Any:
 
         choice = choose_execution(arguments, "interpolate", model, device)
         model = model if choice is None else model.clone(chunks=choice.together)
-        return Interpolator(model, variables, execution=arguments.execution, device=device)
+        interpolator = Interpolator(model, variables, arguments.execution, device, programs_folder(arguments))
+        prepare(interpolator, arguments)
+        return interpolator
 
 
 def load_upscaler(arguments: argparse.Namespace) -> Any:
@@ -323,14 +325,29 @@ def load_upscaler(arguments: argparse.Namespace) -> Any:
 
         choice = choose_execution(arguments, "upscale", model, device)
         parallel = arguments.parallel or (None if choice is None else choice.together[0])
-        return Upscaler(
+        upscaler = Upscaler(
             model,
             variables,
             threshold=arguments.threshold,
             execution=arguments.execution,
             device=device,
             parallel=parallel,
+            programs=programs_folder(arguments),
         )
+        prepare(upscaler, arguments)
+        return upscaler
+
+
+def programs_folder(arguments: argparse.Namespace) -> Path | None:
+    """Where traced programs are kept; None where there is no cache."""
+    return None if arguments.cache_part is None else arguments.cache_part / "traced"
+
+
+def prepare(model: Any, arguments: argparse.Namespace) -> None:
+    """Has the model load its program, if the size of the frames is known and a budget does not change the network."""
+    size = getattr(arguments, "source_size", None)
+    if size is not None and arguments.budget is None:
+        model.prepare(size[1], size[0])
 
 
 def choose_execution(arguments: argparse.Namespace, job: str, model: Any, device: Any) -> Any:

@@ -5,7 +5,8 @@ frames -> motion (host, or the network's own) -> Route -> routed compute -> fram
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import jax
@@ -17,6 +18,7 @@ from jaxdyn import flops, motion
 from jaxdyn.errors import UserError
 from jaxdyn.models.cain import CAIN
 from jaxdyn.models.cain_sd import CainSD
+from jaxdyn.programs import Programs
 from jaxdyn.types import SCALES, Cost, Route
 
 ALIGN_EDGE = 384
@@ -51,6 +53,7 @@ class Interpolator:
       execution: "packed" computes what the Route selects, "masked" everything and selects, "dense" takes the whole
         frame through the deepest exit at full scale, whatever the finders say.
       device: where to compute; None: JAX's default.
+      programs: folder in which traced programs are kept for later runs, see `jaxdyn.programs`; None: they are not.
 
     Raises:
       UserError: a network that makes no middle frames.
@@ -62,6 +65,7 @@ class Interpolator:
         variables: dict,
         execution: Literal["packed", "masked", "dense"] = "packed",
         device: jax.Device | None = None,
+        programs: str | os.PathLike | None = None,
     ):
         if not isinstance(model, CAIN | CainSD):
             raise UserError(f"{type(model).__name__} makes no middle frames; use weights of cain_sd or cain.")
@@ -70,6 +74,17 @@ class Interpolator:
         self.model, self.device = model, device
         self.execution = "dense" if isinstance(model, CAIN) else execution
         self.variables = jax.device_put(variables, device)
+        self._programs = Programs(programs, device)
+
+    def prepare(self, height: int, width: int) -> None:
+        """Has a thread load the program for frames of a size, while they are still being read; `programs` say where."""
+        frame = jax.ShapeDtypeStruct((1, height, width, 3), np.float32)
+        edge = self._motion_edge()
+        given = None
+        if edge is not None:
+            flow = jax.ShapeDtypeStruct((1, *motion.grid_size(height, width, edge), 2), np.float32)
+            given = (flow, flow)
+        self._run(frame, frame, given, None, self._programs.prepare)
 
     def middle(self, frame0: np.ndarray, frame1: np.ndarray, route: Route | None = None) -> Middle:
         """The frame between two: float32 [H, W, 3] in [0, 1] x 2 -> the same, with its Route and cost.
@@ -99,7 +114,7 @@ class Interpolator:
         """The same network on whole frames to the deepest exit; None where this is what it does already."""
         if self.execution == "dense":
             return None
-        return Interpolator(self.model, self.variables, "dense", self.device)
+        return Interpolator(self.model, self.variables, "dense", self.device, self._programs.folder)
 
     def meet(self, budget: float, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
         """Sets, and gives, the bias on the finders' logits that brings the executed share of the dense FLOPs nearest to
@@ -143,7 +158,7 @@ class Interpolator:
         """Both finders' scores of a pair, [1, n_h, n_w, K] each; None where a choice is fixed."""
         given = self._host_motion(frame0, frame1)
         frames = [jax.device_put(np.asarray(frame, np.float32)[None], self.device) for frame in (frame0, frame1)]
-        return jax.device_get(_scores(self.model, self.variables, *frames, given))
+        return jax.device_get(self._programs(_scores, (self.model,), self.variables, *frames, given))
 
     def _route_with(self, bias, scale_logits, depth_logits, costs) -> Route:
         """The Route that the finders would choose with a bias."""
@@ -157,21 +172,27 @@ class Interpolator:
             choices.append(chosen.astype(np.int32))
         return Route(choices[0], choices[1] + first)
 
-    def _host_motion(self, frame0: np.ndarray, frame1: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    def _motion_edge(self) -> int | None:
+        """Short side of the flow that comes from the host, in pixels; None where the network has its own motion."""
         if getattr(self.model, "motion", None) != "dis":
             return None
-        edge = ALIGN_EDGE if self.model.is_aligned else self.model.router_edge
-        return tuple(flow[None] for flow in motion.dis(frame0, frame1, edge))
+        return ALIGN_EDGE if self.model.is_aligned else self.model.router_edge
 
-    def _run(self, frame0: jax.Array, frame1: jax.Array, given, route) -> tuple[jax.Array, Route | None]:
+    def _host_motion(self, frame0: np.ndarray, frame1: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        edge = self._motion_edge()
+        return None if edge is None else tuple(flow[None] for flow in motion.dis(frame0, frame1, edge))
+
+    def _run(self, frame0, frame1, given, route, call: Callable | None = None) -> tuple[jax.Array, Route | None]:
+        """The network on arrays of a batch of one, (frame, Route or None), by `call`; None: by the kept programs."""
+        call = call or self._programs
         if isinstance(self.model, CAIN):
-            return _static(self.model, self.variables, frame0, frame1), None
-        if self.execution == "dense":
-            model = whole_frame(self.model, *frame0.shape[1:3])
-            return _dynamic(
-                model, "packed", self.variables, frame0, frame1, given, full_route(model, 1, *frame0.shape[1:3])
-            )
-        return _dynamic(self.model, self.execution, self.variables, frame0, frame1, given, route)
+            return call(_static, (self.model,), self.variables, frame0, frame1), None
+        model, execution = self.model, self.execution
+        if execution == "dense":
+            height, width = frame0.shape[1:3]
+            model, execution = whole_frame(model, height, width), "packed"
+            route = full_route(model, 1, height, width)
+        return call(_dynamic, (model, execution), self.variables, frame0, frame1, given, route)
 
     def _prepare_cost(self, height: int, width: int) -> None:
         """Has what `_cost` adds up analysed, which takes a second the first time; it is kept."""

@@ -6,6 +6,7 @@ command, scores.
 """
 
 import dataclasses
+import functools
 import importlib.resources
 import json
 import os
@@ -130,8 +131,9 @@ def check(path: pathlib.Path, model: nn.Module, arrays: Mapping[str, np.ndarray]
             raise UserError(f"{path}: {key} holds NaN or infinity; use another file.")
 
 
+@functools.lru_cache(maxsize=16)
 def parameter_shapes(model: nn.Module) -> chex.ArrayTree:
-    """Shapes of a network's parameters, without computing any."""
+    """Shapes of a network's parameters, without computing any; kept, because it traces the whole network."""
     return jax.eval_shape(model.init, jax.random.key(0), *models.example_arguments(model))["params"]
 
 

@@ -9,8 +9,9 @@ depend on nothing but their own frames, so that work can stop and go on anywhere
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Sequence
-from typing import Literal
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from jaxdyn import flops, motion
 from jaxdyn.errors import UserError
 from jaxdyn.models.basicvsr import SCALE, BasicVSR
 from jaxdyn.models.skipvsr import SkipVSR
+from jaxdyn.programs import Programs
 from jaxdyn.types import BlockRoute, Cost
 
 LENGTH = 32
@@ -72,6 +74,7 @@ class Upscaler:
       length: frames that a window gives, whatever memory they take; None: see `window_length`.
       blocks: [num_block] bool, which residual blocks run, everywhere and in both directions, whatever the gates say;
         None: the gates decide.
+      programs: folder in which traced programs are kept for later runs, see `jaxdyn.programs`; None: they are not.
 
     Raises:
       UserError: a network that does not enlarge clips, a threshold or a number of tiles out of range.
@@ -91,6 +94,7 @@ class Upscaler:
         parallel: int | None = None,
         length: int | None = None,
         blocks: np.ndarray | None = None,
+        programs: str | os.PathLike | None = None,
     ):
         if not isinstance(model, BasicVSR):
             raise UserError(f"{type(model).__name__} does not enlarge clips; use weights of skipvsr or basicvsr.")
@@ -115,6 +119,17 @@ class Upscaler:
             model = static_of(model)
         self.model, self.device = model, device
         self.variables = jax.device_put(variables, device)
+        self._programs = Programs(programs, device)
+
+    def prepare(self, height: int, width: int) -> None:
+        """Has a thread load the program for frames of a size, while they are still being read; `programs` say where."""
+        length = self.window_length(height, width)
+        num = length + 2 * OVERLAP
+        clip = jax.ShapeDtypeStruct((1, num, height, width, 3), np.float32)
+        flow = jax.ShapeDtypeStruct((1, num - 1, height, width, 2), np.float32)
+        given = (flow, flow) if self.model.motion == "dis" else None
+        starts, is_padding = (jax.ShapeDtypeStruct(shape, bool) for shape in ((1, num), (num,)))
+        self._call(clip, starts, is_padding, given, (OVERLAP, OVERLAP + length), self._programs.prepare)
 
     def window_length(self, height: int, width: int) -> int:
         """How many frames of this size a window gives: `LENGTH`, or as many as fit `WINDOW_BYTES`, at least one."""
@@ -236,8 +251,9 @@ class Upscaler:
         given = self.host_motion(clip)
         is_padding = np.zeros(len(clip), bool) if is_padding is None else is_padding
         threshold = self.threshold if threshold is None else threshold
-        found = _decide(
-            self.model, self.execution, self.variables, clip[None], threshold, starts[None], given, is_padding
+        static = self.model, self.execution
+        found = self._programs(
+            *(_decide, static, self.variables, clip[None], np.float32(threshold), starts[None], given, is_padding)
         )
         blocks, scores = (np.asarray(values)[0] for values in found)
         return blocks, scores
@@ -252,11 +268,17 @@ class Upscaler:
         clip, starts, is_padding = put(clip[None]), put(starts[None]), put(is_padding)
         given = None if given is None else tuple(put(flow) for flow in given)
         if self.execution == "dense":
-            return _static(self.model, keep, self.variables, clip, starts, given, is_padding)[0], None
-        fixed = self.model, self.execution, keep
-        route = self._route(clip)
-        large, blocks = _dynamic(*fixed, self.variables, clip, self.threshold, route, starts, given, is_padding)
+            return self._call(clip, starts, is_padding, given, keep, self._programs)[0], None
+        large, blocks = self._call(clip, starts, is_padding, given, keep, self._programs)
         return large[0], blocks[0]
+
+    def _call(self, clip, starts, is_padding, given, keep, call: Callable) -> Any:
+        """The network on a batch of one, by `call` of `Programs`."""
+        if self.execution == "dense":
+            return call(_static, (self.model, keep), self.variables, clip, starts, given, is_padding)
+        fixed = self.model, self.execution, keep
+        threshold, route = np.float32(self.threshold), self._route(clip)
+        return call(_dynamic, fixed, self.variables, clip, threshold, route, starts, given, is_padding)
 
     def _route(self, clip: jax.Array) -> BlockRoute | None:
         """The blocks that were given, for every tile of a clip [1, T, H, W, 3]."""

@@ -68,15 +68,22 @@ def test_a_damaged_file_is_told(tmp_path, key, damage, reason):
     assert "`jaxdyn bench` writes it anew" in str(caught.value)
 
 
+class Prepared(Average):
+    """It averages, and has no program to load."""
+
+    def prepare(self, height, width):
+        pass
+
+
 class Seen:
     """What a job made its model with; the model itself averages."""
 
     def __init__(self):
         self.execution = self.chunks = None
 
-    def __call__(self, model, variables, execution, device):
+    def __call__(self, model, variables, execution, device, programs):
         self.execution, self.chunks = execution, model.chunks
-        return Average()
+        return Prepared()
 
 
 @pytest.fixture
@@ -157,7 +164,7 @@ def test_a_cache_that_cannot_be_written_is_a_note(job, capsys, tmp_path):
 def test_an_upscaler_gets_its_tiles_together(tmp_path, monkeypatch):
     network, made = models.build("skipvsr", num_feat=4, motion="dis"), {}
     monkeypatch.setattr(pretrained, "load", lambda name: (network, {}))
-    monkeypatch.setattr(upscaler, "Upscaler", lambda model, variables, **options: made.update(options))
+    monkeypatch.setattr(upscaler, "Upscaler", lambda model, variables, **options: made.update(options) or Prepared())
     monkeypatch.setenv("JAXDYN_CACHE_DIR", str(tmp_path))
     choice = dataclasses.replace(PACKED, together=(8,))
     choices.write(cache.prepare(), choices.key_of("upscale", (64, 48), network), choice)
