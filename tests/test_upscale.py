@@ -484,9 +484,16 @@ def test_the_command(tmp_path, nearest, capsys):
 
 
 def test_the_model_is_made_as_asked(tmp_path, monkeypatch, capsys):
-    made = []
+    made, prepared = [], []
+
+    class Prepared(Nearest):
+        """It has no program to load, and notes for which size it should."""
+
+        def prepare(self, height, width):
+            prepared.append((height, width))
+
     monkeypatch.setattr("jaxdyn.pretrained.load", lambda name: (f"model of {name}", "variables"))
-    upscaler = type("upscaler", (), {"Upscaler": staticmethod(lambda *a, **o: made.append((a, o)) or Nearest())})
+    upscaler = type("upscaler", (), {"Upscaler": staticmethod(lambda *a, **o: made.append((a, o)) or Prepared())})
     monkeypatch.setitem(__import__("sys").modules, "jaxdyn.upscaler", upscaler)
     monkeypatch.setattr("jaxdyn.choices.key_of", lambda *given: given)
     monkeypatch.setattr("jaxdyn.choices.read", lambda part, key: None)
@@ -496,6 +503,8 @@ def test_the_model_is_made_as_asked(tmp_path, monkeypatch, capsys):
     ):
         assert cli.main(["upscale", str(source), str(tmp_path / f"{number}.mp4"), *options]) == 0
     model, other = ("model of skipvsr", "variables"), ("model of x", "variables")
+    assert {options.pop("programs").name for _, options in made} == {"traced"}
+    assert prepared == [(48, 64)] * 2
     assert made == [
         (model, {"threshold": None, "execution": "packed", "device": None, "parallel": None}),
         (other, {"threshold": 0.3, "execution": "masked", "device": None, "parallel": 8}),
