@@ -66,7 +66,7 @@ class Programs:
         wanted = self._wanted(function, static, arguments)
         if wanted not in self._loaded:
             self._loaded[wanted] = done = futures.Future()
-            done.set_result(wanted.load(self._platform()))
+            done.set_result(wanted.load())
         return self._loaded[wanted].result()(*arguments)
 
     def prepare(self, function: Callable, static: Sequence[Any], *arguments: Any) -> None:
@@ -79,8 +79,8 @@ class Programs:
         if not self._keeps(function, static):
             return
         wanted = self._wanted(function, static, arguments)
-        if wanted not in self._loaded and wanted.path(self._platform()).exists():
-            self._loaded[wanted] = self._thread.submit(wanted.load, self._platform())
+        if wanted not in self._loaded and wanted.path.exists():
+            self._loaded[wanted] = self._thread.submit(wanted.load)
 
     def _keeps(self, function: Callable, static: Sequence[Any]) -> bool:
         places = [function.__module__, *(type(value).__module__ for value in static if isinstance(value, nn.Module))]
@@ -90,10 +90,6 @@ class Programs:
         leaves, tree = jax.tree.flatten(arguments)
         shapes = tuple((tuple(leaf.shape), np.dtype(leaf.dtype).name) for leaf in leaves)
         return _Wanted(self.folder, function, tuple(static), tree, shapes, self._device)
-
-    def _platform(self) -> str:
-        is_cpu = self._device is not None and self._device.platform == "cpu"
-        return "cpu" if is_cpu else export.default_export_platform()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,24 +103,30 @@ class _Wanted:
     shapes: tuple
     device: jax.Device | None
 
-    def path(self, platform: str) -> pathlib.Path:
-        """Where it is kept."""
-        return self.folder / key_of(self.function, self.static, (str(self.tree), self.shapes), platform)
+    @functools.cached_property
+    def platform(self) -> str:
+        """What it is compiled for, as `jax.export` names it."""
+        is_cpu = self.device is not None and self.device.platform == "cpu"
+        return "cpu" if is_cpu else export.default_export_platform()
 
-    def load(self, platform: str) -> Callable:
+    @functools.cached_property
+    def path(self) -> pathlib.Path:
+        """Where it is kept."""
+        return self.folder / key_of(self.function, self.static, (str(self.tree), self.shapes), self.platform)
+
+    def load(self) -> Callable:
         """The compiled program, from the folder or into it."""
         sharding = None if self.device is None else jax.sharding.SingleDeviceSharding(self.device)
         leaves = [jax.ShapeDtypeStruct(*shape, sharding=sharding) for shape in self.shapes]
-        arguments, path = jax.tree.unflatten(self.tree, leaves), self.path(platform)
-        kept = read(path)
+        arguments, kept = jax.tree.unflatten(self.tree, leaves), read(self.path)
         if kept is None:
             try:
-                exported = export.export(self.function, platforms=[platform])(*self.static, *arguments)
+                exported = export.export(self.function, platforms=[self.platform])(*self.static, *arguments)
                 kept = bytes(exported.serialize())
             except (ValueError, NotImplementedError):  # an operation of this device that cannot be exported
                 return functools.partial(self.function, *self.static)
             with contextlib.suppress(OSError):  # a full disk: this run goes on, the next one traces again
-                write(path, kept)
+                write(self.path, kept)
         return jax.jit(export.deserialize(bytearray(kept)).call).lower(*arguments).compile()
 
 

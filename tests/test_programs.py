@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from jax import export
 
-from jaxdyn import interpolator, models, pretrained, programs, upscaler
+from eval.benches.rows import drawn_variables
+from jaxdyn import interpolator, models, programs, upscaler
 from jaxdyn.models.cain import CAIN
 from jaxdyn.types import Route
 
@@ -145,9 +146,8 @@ def test_a_program_is_prepared_only_if_it_is_kept(tmp_path, monkeypatch):
 
 
 def drawn(name, **fields):
-    model, random = models.build(name, **fields), np.random.RandomState(0)
-    draw = lambda leaf: np.float32(0.05 * random.randn(*leaf.shape))  # noqa: E731
-    return model, {"params": jax.tree.map(draw, pretrained.parameter_shapes(model))}
+    model = models.build(name, **fields)
+    return model, drawn_variables(model)
 
 
 SMALL = {"num_feat": 8, "num_group": 1, "num_block": 1, "reduction": 4}
