@@ -267,10 +267,8 @@ class Upscaler:
         put = functools.partial(jax.device_put, device=self.device)
         clip, starts, is_padding = put(clip[None]), put(starts[None]), put(is_padding)
         given = None if given is None else tuple(put(flow) for flow in given)
-        if self.execution == "dense":
-            return self._call(clip, starts, is_padding, given, keep, self._programs)[0], None
-        large, blocks = self._call(clip, starts, is_padding, given, keep, self._programs)
-        return large[0], blocks[0]
+        made = self._call(clip, starts, is_padding, given, keep, self._programs)
+        return (made[0], None) if self.execution == "dense" else (made[0][0], made[1][0])
 
     def _call(self, clip, starts, is_padding, given, keep, call: Callable) -> Any:
         """The network on a batch of one, by `call` of `Programs`."""
