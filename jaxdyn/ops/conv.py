@@ -10,6 +10,8 @@ chosen likewise, for CPUs by `_cpu_form`; figures are GFLOP/s of two cores that 
 - A 1 x 1 convolution is a matrix product, which takes half the time of XLA's convolution.
 - Both cores share a convolution evenly only where rows are long. So images that were padded by reflection lie side by
   side along W, and their columns are padded once more and thrown away.
+- Many channels are worth Winograd's transformation, which saves 20 of 36 products: 90x160x192 to 192, 187 and 255; four
+  patches of 32x32, 197 and 333 (of the FLOPs of the plain form).
 - JAX 0.10 gives most convolutions to YNNPACK, which is slow at small ones; Eigen is not. 34x68x192 to 192: 147 and
   196, 64x64x64 to 64: 106 and 166, 27x162x32 to 32: 93 and 151. From JAX 0.11 on YNNPACK is not the slower one.
 - A few channels fill no vector register well. Side by side in cells of two or four columns they are many:
@@ -153,6 +155,8 @@ def _cpu_form(x, kernel, pads, stride, dilation) -> Callable[[chex.Array, chex.A
     (kh, kw, fan, num_out), width = kernel.shape, x.shape[2]
     if is_analysed() or stride > 1 or (kh, kw) == (1, 1):
         return None
+    if dilation == 1 and _prefers_winograd(x, kernel, pads):
+        return functools.partial(_winograd, pads=pads)
     crop = dilation * (kh // 2)
     if kh == kw and kh % 2 and width > 2 * crop and not any(map(any, pads)):
         return functools.partial(_side_by_side, crop=crop, dilation=dilation)
@@ -172,6 +176,58 @@ IS_YNNPACK_SLOW = jax.__version_info__ < (0, 11)
 def _prefers_eigen(x, kernel) -> bool:
     """Whether Eigen is faster than what XLA would take: not for few output channels."""
     return IS_YNNPACK_SLOW and kernel.shape[3] >= 2 * FULL and x.dtype == kernel.dtype == jnp.float32
+
+
+WINOGRAD_CHANNELS, WINOGRAD_PIXELS = 128, 1024
+"""From where on a product of a quarter of the pixels is fast, and worth what is moved for it."""
+
+
+def _prefers_winograd(x, kernel, pads) -> bool:
+    """Whether Winograd's form is faster: many channels out, and not many more in; many pixels."""
+    kh, kw, fan, num_out = kernel.shape
+    height, width = (side + sum(pad) - 2 for side, pad in zip(x.shape[1:3], pads, strict=True))
+    return (
+        (kh, kw) == (3, 3)
+        and x.dtype == kernel.dtype == jnp.float32
+        and min(fan, num_out) >= WINOGRAD_CHANNELS
+        and fan <= 2 * num_out
+        and x.shape[0] * height * width >= WINOGRAD_PIXELS
+    )
+
+
+def _winograd(x, kernel, pads):
+    """F(2x2, 3x3) of Lavin and Gray 2016: y = A' [(G g G') * (B' d B)] A, where * is a product of matrices.
+
+    Outputs are made in squares of 2 x 2 out of inputs d of 4 x 4, by 16 products and not 36. Each of the 16 places of
+    a square is one product [M, C] x [C, O] over all M squares of all images. Its numbers differ from those of the
+    plain form by some units of float32's last place.
+    """
+    b, height, width, c = x.shape
+    num_out = kernel.shape[3]
+    ho, wo = height + sum(pads[0]) - 2, width + sum(pads[1]) - 2
+    rows, columns = -(-ho // 2), -(-wo // 2)
+    more = (2 * rows - ho, 2 * columns - wo)  # of an odd side one more is computed and thrown away
+    padded = [(low, high + extra) for (low, high), extra in zip(pads, more, strict=True)]
+    x = jnp.pad(x, ((0, 0), *padded, (0, 0))) if any(map(any, padded)) else x
+
+    def squares(line, axis, number):  # B' d: what each of 4 places takes from `number` overlapping stretches of 4
+        d = [lax.slice_in_dim(line, i, i + 2 * number - 1, 2, axis) for i in range(4)]
+        return d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]
+
+    def taps(g):  # G g
+        both, middle = (g[0] + g[2]) / 2, g[1] / 2
+        return g[0], both + middle, both - middle, g[2]
+
+    def ends(m):  # A' m
+        return m[0] + m[1] + m[2], m[1] - m[2] - m[3]
+
+    inside = []
+    for line, row in zip(squares(x, 1, rows), taps(kernel), strict=True):
+        places = zip(squares(line, 2, columns), taps(row), strict=True)
+        inside.append(ends([d.reshape(-1, c) @ g for d, g in places]))
+    y = [ends(of_column) for of_column in zip(*inside, strict=True)]  # 2 columns of 2 rows, [M, O] each
+    y = [jnp.stack([part.reshape(b, rows, columns, num_out) for part in row], axis=3) for row in zip(*y, strict=True)]
+    return jnp.stack(y, axis=2).reshape(b, 2 * rows, 2 * columns, num_out)[:, :ho, :wo]
 
 
 def _by_faster(x, kernel, pads, dilation):

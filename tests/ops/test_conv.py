@@ -85,6 +85,56 @@ def test_forms_for_cpus_equal_xla(random, monkeypatch, is_slow, padding, size, f
         np.testing.assert_allclose(gradient, wanted, rtol=1e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("padding", ["zero", "reflect", "valid", "sides"])
+@pytest.mark.parametrize(("height", "width"), [(12, 8), (11, 9), (3, 4), (4, 3)])
+def test_winograd_equals_xla(random, monkeypatch, padding, height, width):
+    monkeypatch.setattr(conv, "WINOGRAD_CHANNELS", 5)
+    monkeypatch.setattr(conv, "WINOGRAD_PIXELS", 2)
+    x = jnp.asarray(random.randn(2, height, width, 5), jnp.float32)
+    kernel = jnp.asarray(random.randn(3, 3, 5, 7), jnp.float32)
+
+    def ours(x, kernel):
+        return conv.conv2d(x, kernel, padding=padding)
+
+    expected, pull_expected = jax.vjp(lambda x, k: reference(x, k, 1, padding, 1, 1), x, kernel)
+    got, pull = jax.vjp(ours, x, kernel)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=2e-5)
+    seed = jnp.asarray(random.randn(*expected.shape), jnp.float32)
+    for gradient, wanted in zip(pull(seed), pull_expected(seed), strict=True):
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "options", "is_taken"),
+    [
+        ((1, 32, 32, 128), (3, 3, 128, 128), {}, True),
+        ((1, 32, 32, 256), (3, 3, 256, 128), {"padding": "reflect"}, True),
+        ((2, 8, 8, 128), (3, 3, 128, 128), {}, False),  # few pixels
+        ((1, 32, 32, 64), (3, 3, 64, 128), {}, False),  # few channels
+        ((1, 32, 32, 128), (3, 3, 128, 64), {}, False),
+        ((1, 32, 32, 384), (3, 3, 384, 128), {}, False),  # many more in than out
+        ((1, 64, 64, 128), (3, 3, 128, 128), {"stride": 2}, False),
+        ((1, 32, 32, 128), (3, 3, 128, 128), {"dilation": 2}, False),
+        ((1, 32, 32, 128), (1, 1, 128, 128), {}, False),
+    ],
+)
+def test_where_winograd_is_taken(monkeypatch, shape, kernel, options, is_taken):
+    taken = []
+    monkeypatch.setattr(
+        conv, "_winograd", lambda *given, **more: taken.append(1) or conv._plain(*given, **more, stride=1, dilation=1)
+    )
+    arrays = jnp.zeros(shape), jnp.zeros(kernel)
+    jax.eval_shape(lambda *given: conv.conv2d(*given, **options), *arrays)
+    assert bool(taken) == is_taken
+    with conv.analysed():  # what is counted is the plain form
+        taken.clear()
+        jax.eval_shape(lambda *given: conv.conv2d(*given, **options), *arrays)
+        assert not taken
+    half = tuple(array.astype(jnp.bfloat16) for array in arrays)
+    jax.eval_shape(lambda *given: conv.conv2d(*given, **options), *half)
+    assert not taken
+
+
 def test_eigen_is_asked_for_by_an_output_larger_than_the_input(monkeypatch):
     monkeypatch.setattr(conv, "IS_YNNPACK_SLOW", True)
     x, kernel = jnp.zeros((1, 8, 8, 4)), jnp.zeros((3, 3, 4, 64))
