@@ -5,6 +5,7 @@ python -m eval.bench train                     a training step, whose layers are
 python -m eval.bench torch                     ours against PyTorch twins of the same weights, in a pair of processes
 python -m eval.bench startup                   how long `jaxdyn` takes until it answers, and until it computes
 python -m eval.bench whole                     a job from file to file against its compute alone
+python -m eval.bench stages                    where the time of a job goes, from file to file
 python -m eval.bench all --json out.json       all of it, and every ratio with its goal
 
 Everything is timed in one run, interleaved, and medians are compared, because machines are noisy. The dense network is
@@ -24,7 +25,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU is shar
 
 import jax
 
-from eval.benches import against_torch, device, everything, interpolate, rows, startup, upscale, whole
+from eval.benches import against_torch, device, everything, interpolate, rows, stages, startup, upscale, whole
 from eval.benches.rows import PRECISIONS
 from eval.benches.torch_child import MODES
 from jaxdyn.accounting import plural
@@ -57,9 +58,11 @@ _TILE = flags.DEFINE_integer("tile", None, "upscale: side of a tile, in pixels."
 _PRECISION = flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "What convolutions multiply in.")
 _MEMORY = flags.DEFINE_bool("memory", True, "interpolate, upscale: peak memory too, each row in a process of its own.")
 _PEAK = flags.DEFINE_bool("peak", True, "Measure the device's matrix product, for the share of it that is reached.")
-_JOB = flags.DEFINE_enum("job", None, list(JOBS), "torch, startup, whole: of which; default the first, startup both.")
+_JOB = flags.DEFINE_enum(
+    "job", None, list(JOBS), "torch, startup, whole, stages: of which; default the first, or both."
+)
 _MODES = flags.DEFINE_list("modes", list(MODES), "torch: PyTorch as it comes, or by torch.compile.")
-_CLIP = flags.DEFINE_string("clip", None, "startup, whole: a video; default a drawn one.")
+_CLIP = flags.DEFINE_string("clip", None, "startup, whole, stages: a video; default a drawn one.")
 _PARTS = flags.DEFINE_list("parts", list(everything.PARTS), "all: which parts.")
 _ONLY = flags.DEFINE_integer("only", None, "Run the plan of this number alone and print its peak memory as JSON.")
 
@@ -151,6 +154,12 @@ def run_whole() -> tuple[list, str, str]:
     return found, whole.table(found), f"a whole job, {_CLIP.value or 'a drawn clip'}"
 
 
+def run_stages() -> tuple[list, str, str]:
+    """Likewise, of the stages of a job."""
+    found = stages.measure(_JOB.value or JOBS[0], _ROUNDS.value, _CLIP.value)
+    return found, stages.table(found), f"stages of a job, {_CLIP.value or 'a drawn clip'}"
+
+
 def with_peak(found: list) -> list:
     """Rows with their share of the device's matrix product."""
     if not _PEAK.value:
@@ -176,7 +185,13 @@ def run_all() -> None:
     print(f"\n{everything.table(everything.measure(_PARTS.value, extra, keep=keep)['ratios'])}")
 
 
-RUNS: dict[str, Callable] = {"train": run_train, "torch": run_torch, "startup": run_startup, "whole": run_whole}
+RUNS: dict[str, Callable] = {
+    "train": run_train,
+    "torch": run_torch,
+    "startup": run_startup,
+    "whole": run_whole,
+    "stages": run_stages,
+}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -104,14 +104,14 @@ def interpolation(model: CainSD, variables: Any, frames: np.ndarray, weights: st
         made={"mean of both": sum(ends) / 2, "dense": dense.middle(*ends).frame, "dynamic": made[place].frame},
         cells=cells,
         grid=patches.grid(height, width, PATCH, PATCH),
-        seconds=_interpolation_seconds(routed, dense, *ends),
+        seconds=interpolation_seconds(routed, dense, *ends),
     )
 
 
-def _interpolation_seconds(
+def interpolation_seconds(
     routed: Interpolator, dense: Interpolator, frame0: np.ndarray, frame1: np.ndarray
 ) -> dict[str, dict[str, float]]:
-    """Where the time of a middle frame goes."""
+    """Where the time of a middle frame goes: {"dense" or "dynamic": {stage: seconds}}, medians."""
     model, height, width = routed.model, *frame0.shape[:2]
 
     @jax.jit
@@ -206,7 +206,7 @@ def enlargement(model: SkipVSR, variables: Any, frames: np.ndarray, weights: str
         made={"bicubic": simplest[place], "dense": whole[place].frame, "dynamic": larges[place].frame},
         cells=maps.block_cells(blocks[:, place], grid, SCALE),
         grid=enlarged(patches.grid(height, width, PATCH // SCALE, PATCH // SCALE)),
-        seconds=_enlargement_seconds(routed, dense, clip),
+        seconds=enlargement_seconds(routed, dense, clip),
         blocks=blocks,
         differences=feature_differences(model, np.asarray(skipped), full),
     )
@@ -220,8 +220,8 @@ def _enlargement_row(way: str, weights: str, large: np.ndarray, truth: np.ndarra
     return Row("clip, Y", method, point, weights, **score, size=size, num_frame=len(truth))
 
 
-def _enlargement_seconds(routed: Upscaler, dense: Upscaler, clip: np.ndarray) -> dict[str, dict[str, float]]:
-    """Where the time of a large frame goes."""
+def enlargement_seconds(routed: Upscaler, dense: Upscaler, clip: np.ndarray) -> dict[str, dict[str, float]]:
+    """Where the time of a large frame goes, likewise; a clip of one window."""
     model, num = routed.model, len(clip)
     bare = Upscaler(model, routed.variables, threshold=1.0)  # no block runs but on the frames that begin a direction
     window = (clip, np.arange(num) == 0, (0, num))

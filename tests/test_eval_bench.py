@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from configs import cain_sd, skipvsr
 from eval.benches import (
     against_torch,
     device,
@@ -22,12 +23,13 @@ from eval.benches import (
     interpolate,
     routes,
     rows,
+    stages,
     startup,
     train,
     upscale,
     whole,
 )
-from jaxdyn import cli, flops, models
+from jaxdyn import cli, flops, models, pretrained
 from tests.clips import Average, pan, write_clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -253,6 +255,28 @@ def test_a_whole_job_is_compared_with_the_calls_that_it_made(tmp_path, monkeypat
     assert models_made[0].calls == 3 * (1 + 2 + 2)  # noted, two jobs, twice alone
     assert found.ratio == pytest.approx(found.job_seconds / found.compute_seconds)
     assert whole.table([found]).splitlines()[2].startswith("| interpolate |")
+
+
+@pytest.mark.parametrize(
+    ("job", "tiny", "inside"),
+    [
+        ("interpolate", cain_sd, {"motion on the host", "finders", "patches, merging"}),
+        ("upscale", skipvsr, {"motion on the host", "warping, gates, upsampling", "residual blocks"}),
+    ],
+)
+def test_stages_of_a_job(job, tiny, inside, tmp_path):
+    model = models.build(tiny.__name__.rpartition(".")[2], **tiny.TINY)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), pretrained.parameter_shapes(model))
+    pretrained.save(tmp_path / "weights", model, {"params": zeros}, {})
+    clip = write_clip(tmp_path / "in.mp4", pan(4))
+    found = stages.measure(job, 1, str(clip), str(tmp_path / "weights"))
+    names = [row.name.removeprefix(f"{job}: ") for row in found]
+    assert names[0] == "reading"
+    assert inside < set(names)
+    assert names[-2:] == ["whole job", "first run, more"]
+    assert found[-2].share == 1
+    assert all(row.seconds >= 0 for row in found)
+    assert len(stages.table(found).splitlines()) == 2 + len(found)
 
 
 def test_every_ratio_has_its_goal_and_what_is_missing_its_reason():
