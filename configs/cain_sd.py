@@ -12,6 +12,10 @@ The weights in the package took 1000 steps of stage 1 with rate 1e-3 and a sched
 500 of the finders' 1500 steps. Mean RGB PSNR on ../shared/video/val: exit 0 31.28, exit 5 31.67, dynamic 31.65 dB at
 21 % of the dense FLOPs; Middlebury 34.24, 34.59, 34.56 dB (python -m eval.main --protocol clips or middlebury).
 
+small-cain-sd, small-cain-s, small-cain-d: the paper's networks at that size, to test its claims (`eval.claims`): not
+aligned, no exit 0, CARN-M for patches at reduced scales, finders that learn from a table of errors, DIS motion. They
+differ in what the finders may choose.
+
 tiny, tiny-sd: every kind of stage in a minute or two on two CPU cores, for tests; no score.
 
 published, the same as cain-sd; cain, cain-s, cain-d: Table 2, REDS-120fps. Not run. For one large GPU or many; the
@@ -116,6 +120,27 @@ def small(config: dict[str, Any]) -> None:
             "entropy": 1e-4,
         },
     }
+
+
+def small_sd(config: dict[str, Any]) -> None:
+    """The paper's networks, as small as what ships."""
+    small(config)
+    config["model"] = {"num_feat": SMALL["num_feat"], "num_block": SMALL["num_block"], "motion": "dis"}
+    upscale = {"kind": "upscale", "trains": UPSCALE, "num_step": 800, "learning_rate": 6e-4, "batch": 16, "size": 96}
+    config["stages"] = {"upscale": {**upscale, "scales": (2, 4)}, **config["stages"]}
+    config["stages"]["interpolation"]["num_step"] = 1500
+
+
+def small_s(config: dict[str, Any]) -> None:
+    """ScaleNet alone; the interpolation network is that of `small_sd`."""
+    small_sd(config)
+    config["model"]["fixed_depth"] = 5
+
+
+def small_d(config: dict[str, Any]) -> None:
+    """DepthNet alone; likewise."""
+    small_sd(config)
+    config["model"]["fixed_scale"] = 0
 
 
 def published(config: dict[str, Any]) -> None:
@@ -247,6 +272,9 @@ BASES = {
     "cain-d": depth_only,
     "cain": static,
     "small": small,
+    "small-cain-sd": small_sd,
+    "small-cain-s": small_s,
+    "small-cain-d": small_d,
     "tiny": tiny,
     "tiny-sd": tiny_sd,
 }

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(arguments: argparse.Namespace, errors: console.Console) -> list[Row]:
     """The rows of all protocols, with a progress bar; what is wrong is told before the work begins."""
     check_out(arguments.out)
-    wanted = [_protocol(name, arguments.frames) for name in arguments.protocol]
+    wanted = [protocol_of(name, arguments.frames) for name in arguments.protocol]
     sets = [open_samples(protocol, arguments.data, arguments.partial) for protocol in wanted]
     report.check_path(arguments.report, arguments.overwrite)
     loaded = [_weights(arguments.config, arguments.weights, samples.protocol.task) for samples in sets]
@@ -116,7 +116,16 @@ def routing(row: Row) -> str:
     return "share of tiles in " + ", ".join(f"{name} {number / tiles:.0%}" for name, number in counts.items())
 
 
-def _protocol(name: str, num_frame: int | None) -> Protocol:
+def protocol_of(name: str, num_frame: int | None) -> Protocol:
+    """The protocol that the options name.
+
+    Args:
+      name: of the protocol.
+      num_frame: of each clip at most, of a folder's clips; None: the protocol's own.
+
+    Raises:
+      UserError: an unknown one, or one that has frames of its own.
+    """
     protocol = protocols.named(name)
     if num_frame is None:
         return protocol

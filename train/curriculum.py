@@ -26,6 +26,15 @@ def params_of(config: Any, weights: str | Path) -> chex.ArrayTree:
       UserError: no such weights, or those of another network.
     """
     _, variables = pretrained.load(weights)
+    return checked(config, variables, weights)
+
+
+def checked(config: Any, variables: dict[str, Any], weights: str | Path) -> chex.ArrayTree:
+    """Parameters that were loaded, if they are those of a configuration's network.
+
+    Raises:
+      UserError: they are another network's; it calls them by what `weights` says.
+    """
     model = models.build(config.name, **config.model)
     pretrained.check(Path(weights), model, flatten_dict(variables["params"], sep="/"))
     return variables["params"]

@@ -186,9 +186,8 @@ def finders_feed(model, stage, params, config, workdir, data):
     """Both finders: entries of one clip's table a step, each forwards or backwards."""
     if not is_folder(data):
         raise ValueError(f'stage {stage.name}: kind (="finders") learns from tables of clips; give a folder of clips')
-    tables = table.build(
-        model, params, data, workdir / "cache" / f"table-{fingerprint(params['cain'])}", **dict(config.table)
-    )
+    frozen = {name: part for name, part in params.items() if name in ("cain", "carn_m")}
+    tables = table.build(model, params, data, workdir / "cache" / f"table-{fingerprint(frozen)}", **dict(config.table))
     source = Tables(list(tables.values()), Draws(config.seed, stage.name), stage.batch)
     return loading.Feed(source.sample, stage.batch, source.common)
 
@@ -220,7 +219,10 @@ class Tables:
 
 
 def reversed_in_time(entry: dict) -> dict:
-    """An entry of a table played backwards: the errors stay, since every candidate has its counterpart."""
+    """An entry of a table played backwards: the errors stay, since every candidate has its counterpart.
+
+    Of a network that is not aligned they would differ a little: CAIN takes its frames in order.
+    """
     return {
         **entry,
         "small0": entry["small1"],

@@ -28,7 +28,7 @@ from jaxdyn.models import cain, cain_sd
 from jaxdyn.models.carn import CARNM
 from jaxdyn.models.pwcnet import PWCNet
 from jaxdyn.ops import resample
-from train import parallel, stages, upscaling
+from train import parallel, stages, table, upscaling
 from train.settings import Precision
 
 LOG_FLOOR = 1e-5
@@ -253,7 +253,7 @@ def exits_loss(model, stage, params, batch, key, variant):
         outputs = {level: images[level] for level in variant.exits}  # what is not used is not computed
         before = images[0]
     else:
-        upscale = None if model.is_aligned else functools.partial(_carn_m, params)
+        upscale = None if model.is_aligned else table.carn_m(params)
         at = functools.partial(cain_sd.compute_patches, params["cain"], upscale, stack, variant.scale)
         outputs = {level: at(functools.partial(_to_exit, params["cain"]["body"], level)) for level in variant.exits}
         before = (stack[..., :3] + stack[..., 3:6]) / 2
@@ -292,15 +292,25 @@ def finders_loss(model, stage, params, batch, key, variant):
     motion = None if model.motion == "difference" else (batch["flow01"], batch["flow10"])
     found = model.apply({"params": params}, batch["small0"], batch["small1"], motion, grid, method="find")
     depth_key, scale_key = jax.random.split(key)
-    scale_mask = routing.sample(found["scale_logits"], scale_key)
-    depth_mask = routing.sample(found["depth_logits"], depth_key)
+    first = 0 if model.has_exit0 else 1
+    fixed_depth = None if model.fixed_depth is None else model.fixed_depth - first
+    shape, num_choice = errors.shape[:3], errors.shape[3:]
+    scale_mask = _chosen(found["scale_logits"], model.fixed_scale, (*shape, num_choice[0]), scale_key)
+    depth_mask = _chosen(found["depth_logits"], fixed_depth, (*shape, num_choice[1]), depth_key)
     chosen = jnp.einsum("bpqsd,bpqs,bpqd->bpq", errors, scale_mask, depth_mask)  # [B, n_h, n_w]
     error = 0.05 * jnp.log(chosen.mean(axis=(1, 2)) + LOG_FLOOR).mean()
     cost, per_pixel = resource(model, stage, scale_mask, depth_mask, grid)
-    entropy = sum(_entropy(found[name]) for name in ("scale_logits", "depth_logits"))
-    of_choices = shares({"scale": scale_mask, "depth": depth_mask})
+    masks = {"scale": scale_mask, "depth": depth_mask}
+    finders = [name for name in masks if found[f"{name}_logits"] is not None]
+    entropy = sum(_entropy(found[f"{name}_logits"]) for name in finders)
+    of_choices = shares({name: mask for name, mask in masks.items() if name in finders})
     metrics = {"error": error, "cost": cost, "flops": per_pixel, "entropy": entropy, **of_choices}
     return error + cost - stage.entropy * entropy, metrics
+
+
+def _chosen(logits: chex.Array | None, fixed: int | None, shape: tuple[int, ...], key: chex.PRNGKey) -> chex.Array:
+    """One-hot choices [B, n_h, n_w, K], drawn by a finder's scores or, where it is fixed, the same everywhere."""
+    return jnp.broadcast_to(jax.nn.one_hot(fixed, shape[-1]), shape) if logits is None else routing.sample(logits, key)
 
 
 def _entropy(logits: chex.Array) -> chex.Array:
@@ -332,10 +342,10 @@ def resource(model, stage, scale_mask, depth_mask, grid) -> tuple[chex.Array, ch
     Returns:
       Two scalars, means over frames; the second carries no gradient.
     """
-    table = flops.patch_costs(model, grid.height, grid.width)[:, 0 if model.has_exit0 else 1 :]  # [3, K_d]
-    table = jnp.asarray(table / (grid.height * grid.width), jnp.float32)
+    costs = flops.patch_costs(model, grid.height, grid.width)[:, 0 if model.has_exit0 else 1 :]  # [3, K_d]
+    costs = jnp.asarray(costs / (grid.height * grid.width), jnp.float32)
     fixed_scale, fixed_depth = lax.stop_gradient(scale_mask), lax.stop_gradient(depth_mask)
-    of_frame = lambda scale, depth: jnp.einsum("bpqs,sd,bpqd->b", scale, table, depth).mean()  # noqa: E731
+    of_frame = lambda scale, depth: jnp.einsum("bpqs,sd,bpqd->b", scale, costs, depth).mean()  # noqa: E731
     cost = stage.lambda_s * of_frame(scale_mask, fixed_depth) + stage.lambda_d * of_frame(fixed_scale, depth_mask)
     return cost, of_frame(fixed_scale, fixed_depth)
 
@@ -419,10 +429,6 @@ def _to_exit(body, level, first):
     for turn in range(level):
         features = cain.residual_group(body, turn, features)
     return features
-
-
-def _carn_m(params, image, scale):
-    return CARNM().apply({"params": params["carn_m"]}, image, scale)[0]
 
 
 def _shrink(flow: chex.Array, height: int) -> chex.Array:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxdyn import motion
 from jaxdyn.data import clips
 from jaxdyn.models import cain, cain_sd
+from jaxdyn.models.carn import CARNM
 from jaxdyn.ops import patches
 from jaxdyn.types import SCALES
 
@@ -33,7 +34,7 @@ def build(
     """Tables of every clip under a folder, made or taken from `folder`.
 
     Args:
-      model, params: aligned network, frozen; its finders are not used.
+      model, params: frozen; its finders are not used. Of one that is not aligned CARN-M brings reduced patches back.
       root: folder of clips.
       folder: where the tables are kept; they belong to these params.
       num_triplet: of a clip at most, at each of `gaps` (frames).
@@ -89,11 +90,12 @@ def _row(model, params, frame0, frame1, target, flows):
         return small0, small1, pieces, network.exits(pieces)
 
     small0, small1, stack, at_full = model.apply({"params": params}, method=prepare)
+    upscale = None if model.is_aligned else carn_m(params)
     wanted = patches.split(target, grid).reshape(-1, *grid.patch, 3)
     error = lambda image: jnp.square(jnp.clip(image, 0, 1) - wanted).mean(axis=(1, 2, 3))  # noqa: E731
     table = [jnp.stack([error(image) for image in at_full], axis=-1)]  # [N, G + 1] each
     for scale in SCALES[1:]:
-        levels = at_scale(params["cain"], stack, scale, model.num_group)
+        levels = at_scale(params["cain"], stack, scale, model.num_group, upscale)
         table.append(jnp.stack([error(image) for image in (at_full[0], *levels)], axis=-1))
     errors = jnp.stack(table, axis=1)[..., 0 if model.has_exit0 else 1 :]  # [N, 3, K_d]
     small_flows = [cain_sd.resize_flow(flow, small0.shape[1:3]) for flow in flows]
@@ -106,8 +108,14 @@ def _row(model, params, frame0, frame1, target, flows):
     }
 
 
-def at_scale(params, stack, scale: int, num_group: int) -> list:
-    """Patches at a reduced scale, to every exit 1 to G: [N, P, P, S] -> G x [N, P, P, 3]."""
+def carn_m(params: Any) -> Callable:
+    """(image, scale) -> image, by the CARN-M of a CAIN-SD's parameters."""
+    return lambda image, scale: CARNM().apply({"params": params["carn_m"]}, image, scale)[0]
+
+
+def at_scale(params, stack, scale: int, num_group: int, upscale: Callable | None = None) -> list:
+    """Patches at a reduced scale, to every exit 1 to G: [N, P, P, S] -> G x [N, P, P, 3]; `upscale` as of
+    `cain_sd.compute_patches`."""
 
     def to_exit(level, first):
         features = first
@@ -116,6 +124,6 @@ def at_scale(params, stack, scale: int, num_group: int) -> list:
         return features
 
     return [
-        cain_sd.compute_patches(params, None, stack, scale, functools.partial(to_exit, level))
+        cain_sd.compute_patches(params, upscale, stack, scale, functools.partial(to_exit, level))
         for level in range(1, num_group + 1)
     ]
