@@ -130,7 +130,9 @@ class Pyramid(nn.Module):
 class Decoder(nn.Module):
     """A level's flow: [B, h, w, C] -> dense features, raw flow, and both brought to two channels at double size.
 
-    Densely connected: every convolution sees all that came before it, the newest first.
+    Densely connected: every convolution sees all that came before it, the newest first. Its sum over channels is made
+    part by part: what is new is convolved once, for all that will see it. One convolution of 128 channels into 320 is
+    faster than three that read up to 565 and make 128, 96 and 64 of them.
     """
 
     widths: tuple[int, ...]
@@ -138,13 +140,36 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: chex.Array) -> tuple[chex.Array, chex.Array, chex.Array | None, chex.Array | None]:
-        for index, width in enumerate(self.widths):
-            new = nn.leaky_relu(conv.Conv(width, initializer="kaiming", name=f"conv{index}")(x), LEAK)
+        layers, new = self._layers(x.shape[-1]), x
+        sums = [bias for _, bias in layers]
+        for index in range(len(self.widths)):
+            size, after = new.shape[-1], x.shape[-1] - new.shape[-1]  # channels of a kernel behind those of the part
+            seen = [k[:, :, k.shape[2] - after - size : k.shape[2] - after] for k, _ in layers[index:]]
+            ends = np.cumsum([k.shape[-1] for k in seen])[:-1]
+            made = jnp.split(conv.conv2d(new, jnp.concatenate(seen, axis=-1)), ends, axis=-1)
+            sums[index:] = [total + part for total, part in zip(sums[index:], made, strict=True)]
+            new = nn.leaky_relu(sums[index], LEAK)
             x = jnp.concatenate([new, x], axis=-1)
         flow = ThinConv(name="flow")(x)  # [B, h, w, 2]
         if not self.has_up:
             return x, flow, None, None
         return x, flow, ThinUpConv(name="up_flow")(flow), ThinUpConv(name="up_feat")(x)  # the last two [B, 2 h, 2 w, 2]
+
+    def _layers(self, num_in: int) -> list[tuple[chex.Array, chex.Array]]:
+        """Kernel [3, 3, C, O] and bias [O] of every convolution, `conv0` to `conv4`."""
+        fans = [num_in + sum(self.widths[:index]) for index in range(len(self.widths))]
+        return [Layer(*pair, name=f"conv{index}")() for index, pair in enumerate(zip(fans, self.widths, strict=True))]
+
+
+class Layer(nn.Module):
+    """The parameters of a 3 x 3 convolution, `kernel` [3, 3, num_in, num_out] and `bias` [num_out]."""
+
+    num_in: int
+    num_out: int
+
+    @nn.compact
+    def __call__(self) -> tuple[chex.Array, chex.Array]:
+        return _kaiming(self, 3, self.num_in, self.num_out)
 
 
 class Context(nn.Module):
@@ -190,10 +215,11 @@ class ThinUpConv(nn.Module):
         return bias + _interleave(rows, axis=2, taps=3)  # [B, 2 h, 2 w, 2]
 
 
-def _kaiming(module: nn.Module, side: int, num_in: int) -> tuple[chex.Array, chex.Array]:
-    """The parameters `kernel` [side, side, C, 2] and `bias` [2], by Kaiming's rule over the fan-in."""
+def _kaiming(module: nn.Module, side: int, num_in: int, num_out: int = 2) -> tuple[chex.Array, chex.Array]:
+    """The parameters `kernel` [side, side, C, O] and `bias` [O], by Kaiming's rule over the fan-in."""
     init = nn.initializers.normal(np.sqrt(2 / (side * side * num_in)))
-    return module.param("kernel", init, (side, side, num_in, 2)), module.param("bias", nn.initializers.zeros, (2,))
+    kernel = module.param("kernel", init, (side, side, num_in, num_out))
+    return kernel, module.param("bias", nn.initializers.zeros, (num_out,))
 
 
 def _project(x: chex.Array, kernel: chex.Array) -> chex.Array:

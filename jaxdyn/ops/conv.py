@@ -178,8 +178,8 @@ def _prefers_eigen(x, kernel) -> bool:
     return IS_YNNPACK_SLOW and kernel.shape[3] >= 2 * FULL and x.dtype == kernel.dtype == jnp.float32
 
 
-WINOGRAD_CHANNELS, WINOGRAD_PIXELS = 128, 1024
-"""From where on a product of a quarter of the pixels is fast, and worth what is moved for it."""
+WINOGRAD_CHANNELS, WINOGRAD_PIXELS = (96, 128), 1024
+"""Channels in and out, and pixels, from where on a product over squares is fast, and worth what is moved for it."""
 
 
 def _prefers_winograd(x, kernel, pads) -> bool:
@@ -189,8 +189,8 @@ def _prefers_winograd(x, kernel, pads) -> bool:
     return (
         (kh, kw) == (3, 3)
         and x.dtype == kernel.dtype == jnp.float32
-        and min(fan, num_out) >= WINOGRAD_CHANNELS
-        and fan <= 2 * num_out
+        and WINOGRAD_CHANNELS[0] <= fan <= 2 * num_out
+        and num_out >= WINOGRAD_CHANNELS[1]
         and x.shape[0] * height * width >= WINOGRAD_PIXELS
     )
 
