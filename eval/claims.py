@@ -45,12 +45,14 @@ class Variant:
       name: of the configuration's variant; "" the claim's base.
       fields: of the network that differ when it is used.
       rows: of `eval.points`, instead of the claim's.
+      num_frame: of each clip, from the first, instead of the protocol's.
     """
 
     words: str
     name: str = ""
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rows: tuple[str, ...] = ()
+    num_frame: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,14 +152,21 @@ CLAIMS = {
     ),
     "tilings": Claim(
         "tiles of whole frames against patches that travel by themselves",
-        "frames are cut into patches, each of which is a clip of its own (SkipVSR, Section 3.1)",
+        "frames are cut into patches of 48 px, stride 46, each of which is a clip of its own (SkipVSR, Section 4.1)",
         *("skipvsr", "small"),
         (
             Variant("tiles of 24 px of whole frames"),
-            Variant("patches of 24 px", fields={"tiling": "patches", "stride": 20}),
-            Variant("patches of 64 px", fields={"tiling": "patches", "tile": 64, "stride": 56}),
+            Variant("patches of 48 px, stride 46", fields={"tiling": "patches", "tile": 48, "stride": 46}),
+            Variant("patches of 24 px, stride 22", fields={"tiling": "patches", "stride": 22}),
         ),
         _POINTS,
+    ),
+    "growth": Claim(
+        "error along a clip, where skipped blocks hand on what the frame before had",
+        "errors grow from frame to frame as features are handed on; alignment keeps them small (SkipVSR, Section 3.4)",
+        *("skipvsr", "small"),
+        tuple(Variant(f"first {number} frames", num_frame=number) for number in (4, 8, 16, 32, 64)),
+        ("alpha0", "alpha0.79"),
     ),
     "confidences": Claim(
         "what the gates learn to predict",
@@ -235,7 +244,8 @@ def measure(claim: Claim, options: argparse.Namespace) -> list[Row]:
         )
         weights = Weights(variant.words, model.clone(**variant.fields), {"params": own})
         methods = points.build(task, [weights], variant.rows or claim.rows, samples.protocol.length)
-        rows += evaluate(samples, methods)
+        how = dataclasses.replace(samples.protocol, num_frame=variant.num_frame or samples.protocol.num_frame)
+        rows += evaluate(dataclasses.replace(samples, protocol=how), methods)
     return rows
 
 
