@@ -155,7 +155,7 @@ def _cpu_form(x, kernel, pads, stride, dilation) -> Callable[[chex.Array, chex.A
     (kh, kw, fan, num_out), width = kernel.shape, x.shape[2]
     if is_analysed() or stride > 1 or (kh, kw) == (1, 1):
         return None
-    if dilation == 1 and _prefers_winograd(x, kernel, pads):
+    if _prefers_winograd(x, kernel, pads, dilation):
         return functools.partial(_winograd, pads=pads)
     crop = dilation * (kh // 2)
     if kh == kw and kh % 2 and width > 2 * crop and not any(map(any, pads)):
@@ -182,12 +182,12 @@ WINOGRAD_CHANNELS, WINOGRAD_PIXELS = (96, 128), 1024
 """Channels in and out, and pixels, from where on a product over squares is fast, and worth what is moved for it."""
 
 
-def _prefers_winograd(x, kernel, pads) -> bool:
+def _prefers_winograd(x, kernel, pads, dilation) -> bool:
     """Whether Winograd's form is faster: many channels out, and not many more in; many pixels."""
     kh, kw, fan, num_out = kernel.shape
     height, width = (side + sum(pad) - 2 for side, pad in zip(x.shape[1:3], pads, strict=True))
     return (
-        (kh, kw) == (3, 3)
+        (kh, kw, dilation) == (3, 3, 1)
         and x.dtype == kernel.dtype == jnp.float32
         and WINOGRAD_CHANNELS[0] <= fan <= 2 * num_out
         and num_out >= WINOGRAD_CHANNELS[1]
