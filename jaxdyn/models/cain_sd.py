@@ -81,7 +81,7 @@ class CainSD(nn.Module):
     fixed_scale: int | None = None
     fixed_depth: int | None = None
     cost_bias: float = 0.0
-    chunks: tuple[int, int, int] = (4, 6, 6)
+    chunks: tuple[int, int, int] = (6, 6, 6)
 
     def setup(self):
         """Declare the parts: `cain`, `carn_m`, `flow`, `scale_net`, `depth_net`, as far as the options need them."""
