@@ -17,7 +17,7 @@ from jaxdyn.models.basicvsr import BasicVSR
 from jaxdyn.models.spynet import SpyNet
 from train import curriculum, feeds, stages, step, upscaling
 
-VARIANTS = ["published", "small", "tiny", "small-bd"]
+VARIANTS = ["published", "small", "small-further", "tiny", "small-bd"]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,15 @@ def test_whole_curriculum(config, model, data, tmp_path, monkeypatch):
     assert len(teachers) == 2
     for found in teachers:
         jax.tree.map(np.testing.assert_array_equal, found, teacher)
+    # With parameters of one's own, stages that are not named are left out; without, they are missed.
+    fine = tmp_path / "fine"
+    with pytest.raises(ValueError, match="has no checkpoint of stage teacher"):
+        curriculum.train(config, fine, str(data), ["gates"], is_shown=False)
+    _, tuned = curriculum.train(config, fine, str(data), ["gates"], is_shown=False, params=params)
+    jax.tree.map(np.testing.assert_array_equal, teachers[-1], params)
+    _, found, steps = curriculum.trained(config, fine)
+    assert steps == {"gates": 3}
+    jax.tree.map(np.testing.assert_array_equal, tuned, found)
 
 
 def test_the_teacher_is_basicvsr_with_charbonnier(model, params, config, batch):

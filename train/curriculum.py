@@ -43,11 +43,20 @@ def checked(config: Any, variables: dict[str, Any], weights: str | Path) -> chex
 def trained(
     config: Any, workdir: str | Path, last: str | None = None
 ) -> tuple[nn.Module, chex.ArrayTree, dict[str, int]]:
-    """The network, the running mean of its parameters after stage `last` (None: all), and the steps of each stage."""
-    model, steps = models.build(config.name, **config.model), {}
+    """The network, the running mean of its parameters after stage `last` (None: all), and the steps of each stage.
+
+    Stages before it that have no checkpoint were left out, see `loop.train`, and are so here.
+
+    Raises:
+      ValueError: stage `last` has none.
+    """
+    model, steps, workdir = models.build(config.name, **config.model), {}, Path(workdir)
     params = feeds.initial(model, config.seed)
-    for stage in stages.of_config(config):
-        params, steps[stage.name] = loop.finished(stage, params, Path(workdir))
+    table = stages.of_config(config)
+    last = last or table[-1].name
+    for stage in table:
+        if stage.name == last or (workdir / stage.name).exists():
+            params, steps[stage.name] = loop.finished(stage, params, workdir)
         if stage.name == last:
             break
     return model, params, steps

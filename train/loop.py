@@ -52,7 +52,8 @@ def train(
       workdir: for checkpoints, logs and caches.
       data: folder of clips, or a data set that is read at random, such as `jaxdyn.data.datasets.open_dataset` gives.
         None, and no feeds: clips that are drawn into workdir/drawn.
-      names: of the stages to run; the others must have been run before. None: all.
+      names: of the stages to run; the others must have been run before, unless `params` are given: then one that
+        has not been is left out. None: all.
       is_shown: whether progress bars and the summary are drawn.
       model: the network, instead of the configuration's.
       params: where the first stage starts; None: fresh ones.
@@ -69,7 +70,7 @@ def train(
     """
     workdir = Path(workdir).absolute()
     settings = Settings.of_config(config, is_shown=is_shown)
-    is_own = model is None
+    is_own, is_given = model is None, params is not None
     model = models.build(config.name, **config.model) if model is None else model
     params = feeds_of_kinds.initial(model, settings.seed) if params is None else params
     summaries: list[watch.Summary] = []
@@ -79,7 +80,8 @@ def train(
             plan.check(stage.name, stage.batch, settings.accumulate)
     for stage in table:
         if names is not None and stage.name not in names:
-            params, _ = finished(stage, params, workdir)
+            if (workdir / stage.name).exists() or not is_given:
+                params, _ = finished(stage, params, workdir)
             continue
         with parallel.chief_first(f"{workdir}, {stage.name}"):
             if callable(feeds):

@@ -8,9 +8,9 @@
     python -m train.main ... --parallel sharding
 
 Running the first command again goes on where it stopped. Without --data it trains on clips that are drawn. With
---weights the first stage starts from a weights file instead of fresh parameters, for fine-tuning. With
---parallel a step's batch is spread over devices; on several hosts every process runs the same command, with the
-variables of `train.parallel.ENVIRONMENT` set.
+--weights the first stage starts from a weights file instead of fresh parameters, for fine-tuning; with --stages as
+well, stages that are not named and were not run are left out. With --parallel a step's batch is spread over devices; on
+several hosts every process runs the same command, with the variables of `train.parallel.ENVIRONMENT` set.
 
 SIGTERM and SIGINT let the step end and save a checkpoint; the exit code is then 143 or 130. It is 1 where the disk is
 full or a number is not finite, with a line that says what to do; the last checkpoint is whole in every case.
