@@ -26,7 +26,7 @@ from rich import console, progress
 from eval import points, protocols, published, tables
 from eval import report as eval_report
 from eval import shown as shown_frames
-from eval.arguments import check_out, parse_count, parse_list
+from eval.arguments import parse_count, parse_list, run
 from eval.evaluate import evaluate
 from eval.methods import Weights, load_weights
 from eval.protocols import Protocol, Task
@@ -45,26 +45,15 @@ FORMS = {".md": "markdown", ".csv": "csv", ".json": "json", ".tex": "latex"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Print or write the table. Returns the exit code: 0, 2 for what the user can put right, 130 for Ctrl-C."""
     arguments = _parser().parse_args(argv)
-    errors = console.Console(stderr=True)
-    try:
-        rows = measure(arguments, errors)
-        text = shown(rows, _form(arguments), arguments.details)
-        if arguments.out:
-            Path(arguments.out).write_text(text, encoding="utf-8")
-        else:
-            print(text, end="")
-    except UserError as error:
-        errors.print(one_line(error), markup=False, highlight=False, soft_wrap=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        errors.print("stopped")
-        return 130
-    return 0
+
+    def make(errors: console.Console) -> str:
+        return shown(measure(arguments, errors), _form(arguments), arguments.details)
+
+    return run(make, arguments.out)
 
 
 def measure(arguments: argparse.Namespace, errors: console.Console) -> list[Row]:
     """The rows of all protocols, with a progress bar; what is wrong is told before the work begins."""
-    check_out(arguments.out)
     wanted = [protocol_of(name, arguments.frames) for name in arguments.protocol]
     sets = [open_samples(protocol, arguments.data, arguments.partial) for protocol in wanted]
     report.check_path(arguments.report, arguments.overwrite)

@@ -249,7 +249,7 @@ def test_a_whole_job_is_compared_with_the_calls_that_it_made(tmp_path, monkeypat
         return models_made[0]
 
     monkeypatch.setattr("jaxdyn.interpolator.Interpolator", make)
-    monkeypatch.setattr(whole.pretrained, "load", lambda name: (None, None))
+    monkeypatch.setattr("jaxdyn.pretrained.load", lambda name: (None, None))
     found = whole.measure("interpolate", rounds=2, clip=str(write_clip(tmp_path / "in.mp4", pan(4))))
     assert found.num_call == 3
     assert models_made[0].calls == 3 * (1 + 2 + 2)  # noted, two jobs, twice alone

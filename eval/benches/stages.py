@@ -5,7 +5,6 @@ Stages are timed alone, in turn, on the frames of one clip. In a job they overla
 
 import dataclasses
 import functools
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from eval import observed
-from eval.benches.drawn import write_clip
+from eval.benches.opened import opened
 from eval.benches.rows import in_turn, markdown, seconds_of
-from eval.benches.whole import FRAMES, SIZES
-from jaxdyn import jobs, pipeline, pretrained
+from jaxdyn import jobs
 from jaxdyn.interpolator import Interpolator, Middle
 from jaxdyn.types import Cost
 from jaxdyn.upscaler import Large, Upscaler
@@ -56,30 +54,26 @@ def measure(job: str, rounds: int = 3, clip: str | None = None, weights: str | N
     """Times the stages of a job, and the job; the last row is what its first run takes more, in all and not by frame.
 
     Args:
-      job: "interpolate" or "upscale".
+      job, clip, weights: as `opened` takes them.
       rounds: interleaved repetitions.
-      clip: a video; None: a drawn one at `whole.SIZES`.
-      weights: a name or a file; None: the default ones.
     """
-    is_middle = job == "interpolate"
-    network, variables = pretrained.load(weights or ("cain_sd" if is_middle else "skipvsr"))
-    kind, run = (Interpolator, pipeline.interpolate_video) if is_middle else (Upscaler, pipeline.upscale_video)
-    model, dense = kind(network, variables), kind(network, variables, execution="dense")
-    with tempfile.TemporaryDirectory(prefix="jaxdyn-bench-") as folder:
-        source = Path(clip) if clip else write_clip(Path(folder) / "in.mp4", *SIZES[job], FRAMES[job])
-        target = Path(folder) / "out.mp4"
+    with opened(job, clip, weights) as what:
+        source, model = what.source, what.make()
+
+        def run(runner: Any) -> Any:
+            return what.run(source, what.target, runner, overwrite=True)
+
         begun = time.perf_counter()
-        report = run(source, target, model)
+        report = run(model)
         first = time.perf_counter() - begun
         calls = {
             "reading": lambda: frames_of(source),
-            "reading, judging, writing": lambda: run(source, target, Still(model), overwrite=True),
-            "whole job": lambda: run(source, target, model, overwrite=True),
+            "reading, judging, writing": lambda: run(Still(model)),
+            "whole job": lambda: run(model),
         }
         spent = in_turn({name: functools.partial(seconds_of, call) for name, call in calls.items()}, rounds)
-        frames = frames_of(source)
+        inside = _inside(model, what.make(execution="dense"), frames_of(source))
     per = report.counts.made
-    inside = _inside(model, dense, frames)
     rest = spent["reading, judging, writing"] - spent["reading"]
     seconds = {"reading": spent["reading"] / per, **inside, "judging, encoding, writing": max(0.0, rest) / per}
     whole = spent["whole job"]

@@ -5,18 +5,11 @@ Where decoding, computing and encoding overlap, the two are alike. On a CPU they
 
 import dataclasses
 import functools
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from eval.benches.drawn import write_clip
+from eval.benches.opened import opened
 from eval.benches.rows import in_turn, markdown, seconds_of
-from jaxdyn import pipeline, pretrained
-
-SIZES = {"interpolate": (1280, 720), "upscale": (320, 180)}
-FRAMES = {"interpolate": 9, "upscale": 96}
-"""Of drawn clips; three windows of an upscaler, so that there is something to overlap with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,29 +44,20 @@ def measure(job: str, rounds: int = 3, clip: str | None = None, weights: str | N
     """Times a job and its compute in turn, everything compiled.
 
     Args:
-      job: "interpolate" or "upscale".
+      job, clip, weights: as `opened` takes them.
       rounds: interleaved repetitions.
-      clip: a video; None: a drawn one at `SIZES`.
-      weights: a name or a file; None: the default ones.
     """
-    from jaxdyn.interpolator import Interpolator
-    from jaxdyn.upscaler import Upscaler
-
-    is_middle = job == "interpolate"
-    network, variables = pretrained.load(weights or ("cain_sd" if is_middle else "skipvsr"))
-    model = Interpolator(network, variables) if is_middle else Upscaler(network, variables)
-    method, run = ("middle", pipeline.interpolate_video) if is_middle else ("window", pipeline.upscale_video)
-    with tempfile.TemporaryDirectory(prefix="jaxdyn-bench-") as folder:
-        source = Path(clip) if clip else write_clip(Path(folder) / "in.mp4", *SIZES[job], FRAMES[job])
-        target, recorded = Path(folder) / "out.mp4", Recorded(model, method)
-        run(source, target, recorded)  # compiles, and notes the calls
+    with opened(job, clip, weights) as what:
+        model = what.make()
+        recorded = Recorded(model, what.method)
+        what.run(what.source, what.target, recorded)  # compiles, and notes the calls
 
         def alone() -> None:
             for arguments in recorded.calls:
-                getattr(model, method)(*arguments)
+                getattr(model, what.method)(*arguments)
 
-        calls = {"whole": lambda: run(source, target, model, overwrite=True), "alone": alone}
-        spent = in_turn({name: functools.partial(seconds_of, call) for name, call in calls.items()}, rounds)
+        whole = functools.partial(what.run, what.source, what.target, model, overwrite=True)
+        spent = in_turn({"whole": lambda: seconds_of(whole), "alone": lambda: seconds_of(alone)}, rounds)
     return WholeRow(job, spent["whole"], spent["alone"], spent["whole"] / spent["alone"], len(recorded.calls))
 
 

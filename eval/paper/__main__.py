@@ -13,14 +13,13 @@ import argparse
 import ast
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 import jax
 from rich import console, progress
 
 from eval import published, tables
-from eval.arguments import check_out, parse_count, parse_list
+from eval.arguments import parse_count, parse_list, run, say
 from eval.paper import counting, scores, work
 from eval.paper.declared import TABLES, PaperTable
 from eval.records import Row
@@ -30,26 +29,16 @@ from jaxdyn.errors import UserError, one_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one table, or write it. Returns the exit code: 0, 2 for what the user can put right, 130 for Ctrl-C."""
     arguments = _parser().parse_args(argv)
-    errors = console.Console(stderr=True)
-    try:
-        check_out(arguments.out)
+
+    def make(errors: console.Console) -> str:
         rows, remarks = made(arguments, errors)
         text = shown(arguments.name, rows, arguments.format)
         if arguments.format in ("csv", "json"):
-            _say(errors, remarks)
-        else:
-            text += listed(remarks, arguments.format)
-        if arguments.out:
-            Path(arguments.out).write_text(text, encoding="utf-8")
-        else:
-            print(text, end="")
-    except (UserError, OSError) as error:
-        _say(errors, [one_line(error)])
-        return 2
-    except KeyboardInterrupt:
-        errors.print("stopped")
-        return 130
-    return 0
+            say(errors, remarks)
+            return text
+        return text + listed(remarks, arguments.format)
+
+    return run(make, arguments.out)
 
 
 def made(arguments: argparse.Namespace, errors: console.Console) -> tuple[list[Row], list[str]]:
@@ -140,11 +129,6 @@ def listed(remarks: Sequence[str], form: tables.Form) -> str:
     if not remarks:
         return ""
     return "\n" + "".join(f"% {text}\n" if form == "latex" else f"- {text}\n" for text in remarks)
-
-
-def _say(errors: console.Console, lines: Sequence[str]) -> None:
-    for line in lines:
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _parser() -> argparse.ArgumentParser:
