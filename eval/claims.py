@@ -259,8 +259,6 @@ def train(
     long to make of the clips is kept once for all variants.
     """
     config = config_of(claim, name)
-    config.stages = {stage: config.stages[stage] for stage in stages}
-    config.order = tuple(stages)
     workdir = Path(options.workdir)
     folder, shared = workdir / ("-".join(stages) + f"-{name}"), workdir / "cache"
     folder.mkdir(parents=True, exist_ok=True)
@@ -269,7 +267,7 @@ def train(
         (folder / "cache").symlink_to(Path("..") / "cache")
     fresh = feeds.initial(models.build(config.name, **config.model), config.seed)
     given = {part: value for part, value in (params or {}).items() if _shapes(value) == _shapes(fresh.get(part))}
-    return loop.train(config, folder, options.train, params={**fresh, **given})
+    return loop.train(config, folder, options.train, stages, params={**fresh, **given})
 
 
 def config_of(claim: Claim, name: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import skipvsr as configuration
-from jaxdyn import losses, models, pretrained
+from jaxdyn import errors, losses, models, pretrained
 from jaxdyn.data import sequences
 from jaxdyn.models import basicvsr
 from jaxdyn.models.basicvsr import BasicVSR
@@ -127,6 +127,10 @@ def test_whole_curriculum(config, model, data, tmp_path, monkeypatch):
     _, found, steps = curriculum.trained(config, fine)
     assert steps == {"gates": 3}
     jax.tree.map(np.testing.assert_array_equal, tuned, found)
+    with pytest.raises(errors.UserError, match=r"stage \(='gate'\) is none of the configuration's; did you mean gates"):
+        curriculum.train(config, fine, str(data), ["gate"], is_shown=False, params=params)
+    with pytest.raises(errors.UserError, match="did you mean gates"):
+        curriculum.trained(config, fine, "gate")
 
 
 def test_the_teacher_is_basicvsr_with_charbonnier(model, params, config, batch):

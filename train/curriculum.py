@@ -48,12 +48,14 @@ def trained(
     Stages before it that have no checkpoint were left out, see `loop.train`, and are so here.
 
     Raises:
-      ValueError: stage `last` has none.
+      UserError: there is no stage `last`.
+      ValueError: it has no checkpoint.
     """
     model, steps, workdir = models.build(config.name, **config.model), {}, Path(workdir)
     params = feeds.initial(model, config.seed)
     table = stages.of_config(config)
     last = last or table[-1].name
+    stages.check_names([last], table)
     for stage in table:
         if stage.name == last or (workdir / stage.name).exists():
             params, steps[stage.name] = loop.finished(stage, params, workdir)

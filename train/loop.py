@@ -66,6 +66,7 @@ def train(
       The network, and the running mean of its parameters after the last stage.
 
     Raises:
+      UserError: a name that no stage has.
       ValueError: a stage whose batch the plan cannot spread, before anything is trained; and what `run` raises.
     """
     workdir = Path(workdir).absolute()
@@ -75,6 +76,7 @@ def train(
     params = feeds_of_kinds.initial(model, settings.seed) if params is None else params
     summaries: list[watch.Summary] = []
     table = stages.of_config(config)
+    stages.check_names(names or (), table)
     for stage in table:
         if names is None or stage.name in names:
             plan.check(stage.name, stage.batch, settings.accumulate)

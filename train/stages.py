@@ -16,7 +16,7 @@ import difflib
 import inspect
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import chex
@@ -26,6 +26,7 @@ from ml_collections import config_dict
 
 from jaxdyn import models
 from jaxdyn.data import crops, sequences, triplets
+from jaxdyn.errors import UserError
 from jaxdyn.types import SCALES
 from train import table
 from train.settings import Settings
@@ -176,6 +177,18 @@ def of_config(config: Any) -> tuple[Stage, ...]:
     if sorted(order) != sorted(rows):
         raise ValueError(f"order (={tuple(order)}) must name every stage of {', '.join(rows)} once")
     return tuple(Stage(name, **rows[name]) for name in order)
+
+
+def check_names(names: Iterable[str], table: Sequence[Stage]) -> None:
+    """Refuse names that no row of a curriculum has.
+
+    Raises:
+      UserError: one of those, with the nearest that there is.
+    """
+    known = [stage.name for stage in table]
+    for name in names:
+        if name not in known:
+            raise UserError(f"stage (={name!r}) is none of the configuration's; {did_you_mean(name, known)}")
 
 
 def filled(config: Mapping[str, Any]) -> ml_collections.ConfigDict:
