@@ -91,6 +91,11 @@ def test_whole_curriculum_and_export(config, model, clips_folder, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, params, again)
     (tmp_path / "card.json").write_text('{"data": "one clip"}')
     curriculum.export(config, tmp_path, tmp_path / "weights.safetensors", tmp_path / "card.json")
+    (tmp_path / "torn.json").write_text("{")
+    for card in ("torn.json", "none.json"):
+        with pytest.raises(errors.UserError, match=card):
+            curriculum.export(config, tmp_path, tmp_path / "other.safetensors", tmp_path / card)
+    assert not (tmp_path / "other.safetensors").exists()
     card = pretrained.read_metadata(tmp_path / "weights.safetensors")["card"]
     assert card == {"data": "one clip", "steps": {"interpolation": 3, "depth": 3, "scale": 3, "finders": 3}}
     loaded, variables = pretrained.load(tmp_path / "weights.safetensors")

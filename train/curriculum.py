@@ -10,6 +10,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from jaxdyn import models, pretrained
+from jaxdyn.errors import UserError
 from train import feeds, loop, stages
 
 train = loop.train
@@ -48,8 +49,7 @@ def trained(
     Stages before it that have no checkpoint were left out, see `loop.train`, and are so here.
 
     Raises:
-      UserError: there is no stage `last`.
-      ValueError: it has no checkpoint.
+      UserError: there is no stage `last`, or it has no checkpoint.
     """
     model, steps, workdir = models.build(config.name, **config.model), {}, Path(workdir)
     params = feeds.initial(model, config.seed)
@@ -73,7 +73,13 @@ def export(
       config, workdir, last: see `trained`.
       output: the file.
       card: JSON file with what a reader should know: data, licence, command, hardware, time, scores, limits.
+
+    Raises:
+      UserError: see `trained`; a card that is not there or not JSON.
     """
+    try:
+        known = json.loads(Path(card).read_text(encoding="utf-8")) if card else {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"card (={card}) is to be a JSON file; {error}") from None
     model, params, steps = trained(config, workdir, last)
-    known = json.loads(Path(card).read_text(encoding="utf-8")) if card else {}
     pretrained.save(output, model, {"params": params}, {**known, "steps": steps}, np.float16)

@@ -56,11 +56,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError("--workdir is missing: name a folder for checkpoints, logs and caches")
     workdir = Path(_WORKDIR.value).absolute()
     jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
-    if _EXPORT.value:
-        last = _STAGES.value[-1] if _STAGES.value else None
-        curriculum.export(_CONFIG.value, workdir, _EXPORT.value, _CARD.value, last)
-    else:
-        sys.exit(train(workdir))
+    sys.exit(work(workdir))
 
 
 def data() -> feeds.Data | None:
@@ -73,14 +69,16 @@ def data() -> feeds.Data | None:
     return datasets.open_dataset(name, split, _DATA.value)
 
 
-def train(workdir: Path) -> int:
-    """Train as the flags say; returns the exit code."""
+def work(workdir: Path) -> int:
+    """Train or export as the flags say; returns the exit code."""
     # Orbax logs its errors with their traces, and raises them too: here they become one line.
     logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
     try:
-        plan = parallel.plan_of(_PARALLEL.value, _DEVICES.value)
-        params = curriculum.params_of(_CONFIG.value, _WEIGHTS.value) if _WEIGHTS.value else None
-        loop.train(_CONFIG.value, workdir, data(), _STAGES.value, params=params, plan=plan)
+        if _EXPORT.value:
+            last = _STAGES.value[-1] if _STAGES.value else None
+            curriculum.export(_CONFIG.value, workdir, _EXPORT.value, _CARD.value, last)
+        else:
+            train(workdir)
     except errors.UserError as error:
         print(errors.one_line(error), file=sys.stderr)
         return error.exit_code
@@ -91,6 +89,13 @@ def train(workdir: Path) -> int:
         print(errors.one_line(error), file=sys.stderr)
         return 1
     return 0
+
+
+def train(workdir: Path) -> None:
+    """Train as the flags say."""
+    plan = parallel.plan_of(_PARALLEL.value, _DEVICES.value)
+    params = curriculum.params_of(_CONFIG.value, _WEIGHTS.value) if _WEIGHTS.value else None
+    loop.train(_CONFIG.value, workdir, data(), _STAGES.value, params=params, plan=plan)
 
 
 if __name__ == "__main__":
