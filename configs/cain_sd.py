@@ -14,7 +14,7 @@ The weights in the package took 1000 steps of stage 1 with rate 1e-3 and a sched
 
 small-cain-sd, small-cain-s, small-cain-d: the paper's networks at that size, to test its claims (`eval.claims`): not
 aligned, no exit 0, CARN-M for patches at reduced scales, finders that learn from a table of errors, DIS motion. They
-differ in what the finders may choose.
+differ in what the finders may choose. Less data and fewer steps than `small`: variants are compared with each other.
 
 tiny, tiny-sd: every kind of stage in a minute or two on two CPU cores, for tests; no score.
 
@@ -125,10 +125,13 @@ def small(config: dict[str, Any]) -> None:
 def small_sd(config: dict[str, Any]) -> None:
     """The paper's networks, as small as what ships."""
     small(config)
+    config["crops"]["num_triplet"] = (24, 6)
+    config["table"]["num_triplet"] = (3, 1)
     config["model"] = {"num_feat": SMALL["num_feat"], "num_block": SMALL["num_block"], "motion": "dis"}
-    upscale = {"kind": "upscale", "trains": UPSCALE, "num_step": 800, "learning_rate": 6e-4, "batch": 16, "size": 96}
+    upscale = {"kind": "upscale", "trains": UPSCALE, "num_step": 500, "learning_rate": 6e-4, "batch": 16, "size": 96}
     config["stages"] = {"upscale": {**upscale, "scales": (2, 4)}, **config["stages"]}
-    config["stages"]["interpolation"]["num_step"] = 1500
+    config["stages"]["interpolation"]["num_step"] = 1000
+    config["stages"]["finders"]["num_step"] = 500
 
 
 def small_s(config: dict[str, Any]) -> None:
