@@ -9,8 +9,9 @@ is the one above with the variant's name. Scores of the papers are PSNR in dB / 
 small: 64 features, 5 groups of 2 blocks, 1.4 M parameters; motion-aligned, exit 0, DIS motion, no CARN-M. On two CPU
 cores shared with other work: 12 minutes to cut crops, 55 for stage 1, 11 for the table of errors, 5 for the finders.
 The weights in the package took 1000 steps of stage 1 with rate 1e-3 and a schedule for 3500 before these values, and
-500 of the finders' 1500 steps. Mean RGB PSNR on ../shared/video/val: exit 0 31.28, exit 5 31.67, dynamic 31.65 dB at
-21 % of the dense FLOPs; Middlebury 34.24, 34.59, 34.56 dB (python -m eval.main --protocol clips or middlebury).
+500 of the finders' 1500 steps, with motion that was not refined (`motion.dis`). Mean RGB PSNR on ../shared/video/val:
+exit 0 31.34, exit 5 31.75, dynamic 31.73 dB at 20 % of the dense FLOPs; Middlebury 34.36, 34.79, 34.75 dB
+(python -m eval.main --protocol clips or middlebury).
 
 small-cain-sd, small-cain-s, small-cain-d: the paper's networks at that size, to test its claims (`eval.claims`): not
 aligned, no exit 0, CARN-M for patches at reduced scales, finders that learn from a table of errors, DIS motion. They

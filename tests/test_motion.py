@@ -61,6 +61,18 @@ def test_equal_frames_do_not_move():
     assert all(np.abs(flow).max() < 1e-3 for flow in motion.dis(frame, frame))
 
 
+def test_a_refined_flow_is_nearer_to_the_true_one():
+    """A small square moves over what moves otherwise: less is smoothed away at its borders."""
+    back, front = (texture(120, 180, seed) for seed in (3, 4))
+    frame0, frame1 = back[:100, 6:156].copy(), back[:100, :150].copy()  # 6 px to the right
+    frame0[40:60, 60:80], frame1[40:60, 57:77] = front[:20, :20], front[:20, :20]  # 3 px to the left
+    true = np.full((100, 150, 2), [6, 0], np.float32)
+    true[40:60, 60:80] = [-3, 0]
+    flows = [motion.dis(frame0, frame1, is_refined=is_refined)[0] for is_refined in (True, False)]
+    refined, plain = (np.linalg.norm(flow - true, axis=-1)[10:-10, 20:-20].mean() for flow in flows)
+    assert refined < 0.9 * plain
+
+
 def test_uint8_and_float_agree():
     frame0, frame1 = ((texture(64, 96, seed) * 255).astype(np.uint8) for seed in (1, 2))
     for a, b in zip(
@@ -89,7 +101,7 @@ def test_clips_are_searched_pair_by_pair():
     assert to_next.dtype == to_previous.dtype == np.float32
     assert to_next.shape == to_previous.shape == (2, 2, 24, 40, 2)
     for b, t in np.ndindex(2, 2):
-        forth, back = motion.dis(clips[b, t], clips[b, t + 1])  # at their own size, which is under 384 px
+        forth, back = motion.dis(clips[b, t], clips[b, t + 1], is_refined=False)  # at their own size, under 384 px
         np.testing.assert_array_equal(to_next[b, t], forth)
         np.testing.assert_array_equal(to_previous[b, t], back)
     assert np.abs(to_next[1, 0]).max() < 1e-3  # equal frames

@@ -34,6 +34,7 @@ class Recipe:
       num_crop: of a triplet.
       edge: short side of the motion's grid, in pixels.
       halve_above: frames with a longer short side are halved with probability one half.
+      is_refined: the motion, see `motion.dis`.
     """
 
     size: int = 144
@@ -43,6 +44,7 @@ class Recipe:
     edge: int = 384
     halve_above: int = 640
     seed: int = 0
+    is_refined: bool = True
 
     @property
     def name(self) -> str:
@@ -199,7 +201,7 @@ def _cut(path: Path, recipe: Recipe, generator: np.random.Generator) -> dict[str
             if min(images[0].shape[:2]) < size:
                 continue
             first, middle, last = images
-            flows = motion.dis(first, last, recipe.edge)
+            flows = motion.dis(first, last, recipe.edge, recipe.is_refined)
             floats = [image[None].astype(np.float32) / 255 for image in images]
             moved, middle0 = _aligned_mean(floats[0], floats[2], *(flow[None] for flow in flows))
             error = np.square(np.asarray(middle0[0]) * 255 - middle).mean(-1)

@@ -317,7 +317,8 @@ def _make(frames: np.ndarray, recipe: Recipe) -> dict[str, np.ndarray] | None:
     if recipe.has_motion:
         edge = min(smalls[0].shape[:2])  # the frames' own size
         for gap in recipe.gaps:
-            flows = [motion.dis(a, b, edge) for a, b in zip(smalls[:-gap], smalls[gap:], strict=True)]
+            pairs = zip(smalls[:-gap], smalls[gap:], strict=True)
+            flows = [motion.dis(a, b, edge, is_refined=False) for a, b in pairs]  # as `dis_of_clips`
             empty = np.zeros((0, 2, *smalls[0].shape[:2], 2))
             parts[f"motion{gap}"] = (np.array(flows) if flows else empty).astype(np.float16)
     return parts
