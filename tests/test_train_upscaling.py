@@ -120,7 +120,7 @@ def test_whole_curriculum(config, model, data, tmp_path, monkeypatch):
         jax.tree.map(np.testing.assert_array_equal, found, teacher)
     # With parameters of one's own, stages that are not named are left out; without, they are missed.
     fine = tmp_path / "fine"
-    with pytest.raises(errors.UserError, match="has no checkpoint of stage teacher"):
+    with pytest.raises(ValueError, match="has no checkpoint of stage teacher"):
         curriculum.train(config, fine, str(data), ["gates"], is_shown=False)
     _, tuned = curriculum.train(config, fine, str(data), ["gates"], is_shown=False, params=params)
     jax.tree.map(np.testing.assert_array_equal, teachers[-1], params)

@@ -76,6 +76,10 @@ class DiskFullError(OSError):
     """No space is left for a checkpoint or a log: one line that says where, and what is safe."""
 
 
+class MissingError(errors.UserError, ValueError):
+    """A stage that was to be trained before, and was not."""
+
+
 class TornError(Exception):
     """A checkpoint whose arrays are not those that were saved."""
 

@@ -49,7 +49,8 @@ def trained(
     Stages before it that have no checkpoint were left out, see `loop.train`, and are so here.
 
     Raises:
-      UserError: there is no stage `last`, or it has no checkpoint.
+      UserError: there is no stage `last`.
+      checkpoints.MissingError: it has no checkpoint.
     """
     model, steps, workdir = models.build(config.name, **config.model), {}, Path(workdir)
     params = feeds.initial(model, config.seed)

@@ -21,7 +21,6 @@ import numpy as np
 from flax import linen as nn
 
 from jaxdyn import models
-from jaxdyn.errors import UserError
 from train import checkpoints, drawn, guard, loading, parallel, pictures, signals, stages, step, watch
 from train import feeds as feeds_of_kinds
 from train.settings import Settings
@@ -67,7 +66,8 @@ def train(
       The network, and the running mean of its parameters after the last stage.
 
     Raises:
-      UserError: a name that no stage has, or a stage that was to be run before and was not.
+      UserError: a name that no stage has.
+      checkpoints.MissingError: a stage that was to be run before and was not.
       ValueError: a stage whose batch the plan cannot spread, before anything is trained; and what `run` raises.
     """
     workdir = Path(workdir).absolute()
@@ -246,11 +246,11 @@ def finished(stage: stages.Stage, params: chex.ArrayTree, workdir: Path) -> tupl
     """The running mean of the parameters in a stage's last whole checkpoint, and its step.
 
     Raises:
-      UserError: there is no checkpoint.
+      checkpoints.MissingError: there is no checkpoint.
     """
     with checkpoints.Store(Path(workdir).absolute() / stage.name, is_read_only=True) as store:
         restored = store.restore(guard.start(step.start(stage, params)))
     if restored is None:
-        raise UserError(f"workdir (={workdir}) has no checkpoint of stage {stage.name}; train it first")
+        raise checkpoints.MissingError(f"workdir (={workdir}) has no checkpoint of stage {stage.name}; train it first")
     state, _ = restored
     return state.state.mean, int(state.state.step)
