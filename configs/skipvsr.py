@@ -221,9 +221,8 @@ SKIPS = {
 CONFIDENCES = {
     "confidence-feature": _gates(confidence="feature"),
     "confidence-feature-interval": _gates(confidence="feature interval"),
-    # PSNR is of the pictures of all frames.
-    "confidence-psnr": _gates(confidence="psnr", num_kept=0),
-    "confidence-psnr-interval": _gates(confidence="psnr interval", num_kept=0),
+    "confidence-psnr": _gates(confidence="psnr"),
+    "confidence-psnr-interval": _gates(confidence="psnr interval"),
 }
 
 ALIGNMENTS = {

@@ -246,8 +246,9 @@ def test_the_gates_loss_is_the_sum_of_its_parts(model, params, config, batch, re
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     # A mask is a constant to the gradient: the gates learn from Eq. 8 alone, whose gradient is known.
     score, error = aux["scores"], aux["scores"] - aux["confidence"]
-    slope = np.asarray(upscaling.compared(2 * error * score * (1 - score)))  # [B, 2, T - 1, M, n_h, n_w]
-    np.testing.assert_allclose(found["mask"], np.square(upscaling.compared(error)).mean(), rtol=1e-5)
+    compared = lambda v: np.stack([v[:, 0, :-1], v[:, 1, 1:]], axis=1)  # noqa: E731 [B, 2, T - 1, M, n_h, n_w]
+    slope = compared(np.asarray(2 * error * score * (1 - score)))
+    np.testing.assert_allclose(found["mask"], np.square(compared(np.asarray(error))).mean(), rtol=1e-5)
     for side, name in enumerate(basicvsr.DIRECTIONS):
         expected = 0.7 * slope[:, side].sum() / slope.size
         np.testing.assert_allclose(gradient[f"gate_{name}"]["bias"], expected, rtol=1e-4)
@@ -266,7 +267,25 @@ def test_a_policy_runs_its_half_of_the_blocks(model, params, config, batch):
 
 def test_the_first_frame_of_each_direction_is_not_compared():
     values = jnp.arange(2 * 2 * 3).reshape(2, 2, 3)
-    np.testing.assert_array_equal(upscaling.compared(values), [[[0, 1], [4, 5]], [[6, 7], [10, 11]]])
+    np.testing.assert_array_equal(upscaling.compared(values, (0, 3), 3), [[0, 1, 4, 5], [6, 7, 10, 11]])
+    for known, left in ((0, 2), [0, 1, 4]), ((1, 2), [1, 4]), ((1, 3), [1, 4, 5]):
+        found = upscaling.compared(values[:, :, slice(*known)], known, 3)
+        np.testing.assert_array_equal(found[0], left)
+
+
+@pytest.mark.parametrize("kind", ["psnr", "psnr interval"])
+@pytest.mark.parametrize("keep", [(0, 2), (1, 2), (2, 3)])
+def test_confidences_of_pictures_are_those_of_the_kept_frames(kind, keep, model, params, config, batch, results):
+    stage = stages.Stage("gates", **{**config.stages.gates, "confidence": kind, "dense": 0.0, "alphas": (0.5, 0.5)})
+    run = lambda p: upscaling.gates_loss(model, stage, p, batch, jax.random.key(2), step.Variant(keep=keep))  # noqa: E731
+    _, found = jax.jit(run)(student_of(params))
+    clip, target = sequences.clip_of(batch), sequences.target_of(batch)
+    make = jax.jit(lambda: upscaling.CONFIDENCES[kind](model, (student_of(params), params), results, clip, target))
+    scores = np.asarray(results[0][1]["scores"])
+    error, last = scores - np.asarray(make()), scores.shape[2] - 1  # of all frames
+    pairs = [(side, t) for side in (0, 1) for t in range(*keep) if t != (last, 0)[side]]
+    np.testing.assert_allclose(found["mask"], np.mean([error[:, side, t] ** 2 for side, t in pairs]), rtol=1e-4)
+    np.testing.assert_allclose(found["score"], np.mean([scores[:, side, t] for side, t in pairs]), rtol=1e-4)
 
 
 def test_thresholds_are_drawn_from_their_range(config):

@@ -53,11 +53,6 @@ def gates_loss(model, stage, params, batch, key, variant):
     that one network serves all; with a `policy` of Table 4, a fixed half of the blocks runs whatever the scores are.
     Batch: of `sequences.Windows.sample`, and "teacher", the parameters of the teacher.
     """
-    if variant.keep is not None and stage.confidence.startswith("psnr"):
-        raise ValueError(
-            f"confidence (={stage.confidence!r}) compares the pictures of all frames; set num_kept "
-            f"(={stage.num_kept}) to 0"
-        )
     clip, target = sequences.clip_of(batch), sequences.target_of(batch)
     motion = sequences.motion_of(batch)
     run = functools.partial(model.apply, execution="masked", motion=motion, keep=variant.keep)
@@ -68,19 +63,27 @@ def gates_loss(model, stage, params, batch, key, variant):
     large, aux = run({"params": params}, clip, threshold, route, teacher=features)
     clip, target = kept(clip, variant.keep), kept(target, variant.keep)
 
+    num_frame = features.shape[2]
+    is_of_pictures = stage.confidence.startswith("psnr")  # which there are of the kept frames only
+    known = variant.keep if variant.keep and is_of_pictures else (0, num_frame)
+    results = [(picture, _in_time(found, known)) for picture, found in ((large, aux), teacher)]
     confidence = lax.stop_gradient(
-        CONFIDENCES[stage.confidence](model, (params, batch["teacher"]), ((large, aux), teacher), clip, target)
+        CONFIDENCES[stage.confidence](model, (params, batch["teacher"]), results, clip, target)
+    )
+    scores = results[0][1]["scores"]
+    scores, confidence = (
+        compared(jnp.broadcast_to(values, scores.shape), known, num_frame) for values in (scores, confidence)
     )
     rec = losses.charbonnier(large, target)
-    mask = jnp.square(compared(aux["scores"] - confidence)).mean()
+    mask = jnp.square(scores - confidence).mean()
     error = jnp.square(losses.attention_map(aux["features"]) - losses.attention_map(features)).mean()
     metrics = {
         "rec": rec,
         "mask": mask,
         "error": error,
         "executed": aux["route"].blocks.mean(dtype=jnp.float32),
-        "score": compared(aux["scores"]).mean(),
-        "confidence": compared(confidence).mean(),
+        "score": scores.mean(),
+        "confidence": confidence.mean(),
         **quality(large, clip, target),
     }
     return rec + stage.lambda_1 * mask + stage.lambda_2 * error, metrics
@@ -108,7 +111,8 @@ def spynet_loss(model, stage, params, batch, key, variant):
 LOSSES = {"teacher": teacher_loss, "gates": gates_loss, "spynet": spynet_loss}
 
 
-# What a block's confidence should be, [B, 2, T, M, n_h, n_w], or with axes of 1 where it is the same for all:
+# What a block's confidence should be, [B, 2, T, M, n_h, n_w], or with axes of 1 where it is the same for all; by PSNR,
+# T are the frames that are upscaled:
 #     (model, (params, teacher's), ((large, aux), teacher's), clip, target) -> S
 
 
@@ -174,6 +178,12 @@ def _upsampled(params, pictures, features) -> chex.Array:
     return jnp.moveaxis(lax.map(run, frames), 0, 1)
 
 
+def _in_time(aux: dict, known: tuple[int, int]) -> dict:
+    """What a network found in frames (first, last): [B, 2, T, ...] -> [B, 2, K, ...]."""
+    first, last = known
+    return {name: aux[name][:, :, first:last] for name in ("scores", "features", "confidence") if name in aux}
+
+
 # Parts
 
 
@@ -203,10 +213,18 @@ def policy_route(model: SkipVSR, policy: str, clip: chex.Array) -> BlockRoute:
     return BlockRoute(jnp.broadcast_to(runs, shape))
 
 
-def compared(values: chex.Array) -> chex.Array:
-    """Without the first frame of each direction, which has nothing to be compared with: [B, 2, T, ...] -> [B, 2, T -
-    1, ...]."""
-    return jnp.stack([values[:, 0, :-1], values[:, 1, 1:]], axis=1)
+def compared(values: chex.Array, known: tuple[int, int], num_frame: int) -> chex.Array:
+    """Without the first frame of each direction, which has nothing to be compared with.
+
+    Args:
+      values: [B, 2, K, ...], of frames `known` = (first, last) of a clip of `num_frame`.
+
+    Returns:
+      [B, n, ...], what is left of both directions, backward first.
+    """
+    first, _ = known
+    backward, forward = values[:, 0, : num_frame - 1 - first], values[:, 1, max(1 - first, 0) :]
+    return jnp.concatenate([backward, forward], axis=1)
 
 
 def kept(clip: chex.Array, keep: tuple[int, int] | None) -> chex.Array:
