@@ -51,6 +51,7 @@ def gates_loss(model, stage, params, batch, key, variant):
     L_rec is Charbonnier (Eq. 12), L_mask the squared difference of predicted and true confidence (Eq. 8), L_error that
     of the attention maps of student and teacher (Eq. 11). All are means. The threshold is drawn anew for each step, so
     that one network serves all; with a `policy` of Table 4, a fixed half of the blocks runs whatever the scores are.
+    Confidences by PSNR are compared in the frames that are upscaled, others in all of them.
     Batch: of `sequences.Windows.sample`, and "teacher", the parameters of the teacher.
     """
     clip, target = sequences.clip_of(batch), sequences.target_of(batch)
@@ -64,7 +65,7 @@ def gates_loss(model, stage, params, batch, key, variant):
     clip, target = kept(clip, variant.keep), kept(target, variant.keep)
 
     num_frame = features.shape[2]
-    is_of_pictures = stage.confidence.startswith("psnr")  # which there are of the kept frames only
+    is_of_pictures = stage.confidence.startswith("psnr")
     known = variant.keep if variant.keep and is_of_pictures else (0, num_frame)
     results = [(picture, _in_time(found, known)) for picture, found in ((large, aux), teacher)]
     confidence = lax.stop_gradient(
