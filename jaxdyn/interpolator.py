@@ -130,7 +130,9 @@ class Interpolator:
         Raises:
           UserError: a network that has nothing to choose, or no pairs.
         """
-        if not isinstance(self.model, CainSD) or self.execution != "packed":
+        model = self.model
+        can_choose = isinstance(model, CainSD) and None in (model.fixed_scale, model.fixed_depth)
+        if not can_choose or self.execution != "packed":
             raise UserError("this network takes the same path everywhere; a budget needs weights of cain_sd, packed.")
         found = [(self._logits(*pair), pair[0].shape[:2]) for pair in pairs]
         if not found:
@@ -139,7 +141,7 @@ class Interpolator:
 
         @functools.cache
         def share(bias: float) -> float:
-            routes = [(self._route_with(bias, *logits, costs), size) for logits, size in found]
+            routes = [(route_of(self.model, *logits, bias), size) for logits, size in found]
             return float(np.mean([self._cost(route, *size).share(self.dense_cost(*size)) for route, size in routes]))
 
         largest = max((float(np.ptp(part)) for logits, _ in found for part in logits if part is not None), default=0.0)
@@ -159,18 +161,6 @@ class Interpolator:
         given = self._host_motion(frame0, frame1)
         frames = [jax.device_put(np.asarray(frame, np.float32)[None], self.device) for frame in (frame0, frame1)]
         return jax.device_get(self._programs(_scores, (self.model,), self.variables, *frames, given))
-
-    def _route_with(self, bias, scale_logits, depth_logits, costs) -> Route:
-        """The Route that the finders would choose with a bias."""
-        first, some = 0 if self.model.has_exit0 else 1, depth_logits if scale_logits is None else scale_logits
-        choices = []
-        for logits, fixed, cost in (
-            (scale_logits, self.model.fixed_scale, costs[0]),
-            (depth_logits, None if self.model.fixed_depth is None else self.model.fixed_depth - first, costs[1]),
-        ):
-            chosen = np.full(some.shape[:3], fixed) if logits is None else (logits - bias * np.array(cost)).argmax(-1)
-            choices.append(chosen.astype(np.int32))
-        return Route(choices[0], choices[1] + first)
 
     def _motion_edge(self) -> int | None:
         """Short side of the flow that comes from the host, in pixels; None where the network has its own motion."""
@@ -220,6 +210,30 @@ def full_route(model: CainSD, batch: int, height: int, width: int) -> Route:
     """Every patch at full scale to the deepest exit."""
     shape = (batch, *model.grid(height, width).shape)
     return Route(np.full(shape, SCALES.index(1), np.int32), np.full(shape, model.num_group, np.int32))
+
+
+def route_of(
+    model: CainSD, scale_logits: np.ndarray | None, depth_logits: np.ndarray | None, bias: float = 0.0
+) -> Route:
+    """What finders choose by their scores, and a network whose choice of scale or of depth is fixed.
+
+    Args:
+      model: of the finders.
+      scale_logits, depth_logits: [B, n_h, n_w, K]; None where the choice is fixed, but not both.
+      bias: on the costs of the choices, see `CainSD.cost_bias`.
+    """
+    first = 0 if model.has_exit0 else 1
+    shape = (depth_logits if scale_logits is None else scale_logits).shape[:3]
+    fixed_depth = None if model.fixed_depth is None else model.fixed_depth - first
+    scale, depth = (
+        np.full(shape, fixed, np.int32)
+        if logits is None
+        else (logits - bias * np.array(costs)).argmax(-1).astype(np.int32)
+        for logits, fixed, costs in zip(
+            (scale_logits, depth_logits), (model.fixed_scale, fixed_depth), model.choice_costs, strict=True
+        )
+    )
+    return Route(scale, depth + first)
 
 
 @functools.partial(jax.jit, static_argnums=0)

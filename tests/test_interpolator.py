@@ -143,7 +143,7 @@ def test_a_budget_is_met_on_pairs_of_any_sizes(shipped_kind):
     def share(bias):  # the mean over the pairs, each against the dense network at its size
         found = []
         for pair in pairs:
-            route = made._route_with(bias, *made._logits(*pair), made.model.choice_costs)
+            route = interpolator.route_of(made.model, *made._logits(*pair), bias)
             size = pair[0].shape[:2]
             found.append(flops.route_cost(made.model, route, *size).share(made.dense_cost(*size)))
         return np.mean(found)
@@ -156,5 +156,8 @@ def test_a_budget_is_met_on_pairs_of_any_sizes(shipped_kind):
 def test_a_budget_needs_a_choice_and_frames(shipped_kind):
     with pytest.raises(UserError, match="same path everywhere"):
         interpolator.Interpolator(*shipped_kind, execution="dense").meet(0.5, [moving_pair()])
+    model, variables = shipped_kind
+    with pytest.raises(UserError, match="same path everywhere"):
+        interpolator.Interpolator(model.clone(fixed_scale=0, fixed_depth=1), variables).meet(0.5, [moving_pair()])
     with pytest.raises(UserError, match="no pairs"):
         interpolator.Interpolator(*shipped_kind).meet(0.5, [])

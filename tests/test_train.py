@@ -12,7 +12,7 @@ from configs import cain_sd as configuration
 from jaxdyn import errors, models, pretrained
 from jaxdyn.models.carn import CARNM
 from jaxdyn.models.pwcnet import PWCNet
-from train import curriculum, feeds, stages, step
+from train import curriculum, feeds, pictures, stages, step
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +175,25 @@ def test_finders_learn_a_table(model, params, config):
     assert ((depth[:4] == 0) | (scale[:4] == 2)).all()  # little work where nothing is gained
     assert (depth[4:] == 1).all()
     assert (scale[4:] == 0).all()
+
+
+@pytest.mark.parametrize("fixed", [{}, {"fixed_scale": 1}, {"fixed_depth": 1}])
+def test_finders_are_shown_also_where_one_choice_is_fixed(config, fixed):
+    """CAIN-S has no DepthNet and CAIN-D no ScaleNet: every patch of the map gets what is fixed."""
+    model = models.build(config.name, **{**config.model, **fixed})
+    frames, flow = np.random.default_rng(0).random((2, 1, 48, 64, 3), np.float32), np.zeros((1, 48, 64, 2), np.float32)
+    batch = {
+        "small0": frames[0],
+        "small1": frames[1],
+        "flow01": flow,
+        "flow10": flow,
+        "frame_size": np.zeros((0, 96, 120)),
+    }
+    shown = pictures.found(model, feeds.initial(model, 0), batch)
+    assert shown["map"].shape == (96, 120, 3)
+    assert shown["scale"].shape == shown["depth"].shape == (4,)
+    for name, value in fixed.items():
+        np.testing.assert_array_equal(shown[name.removeprefix("fixed_")], value)
 
 
 def test_pwcnet_learns_synthetic_motion():

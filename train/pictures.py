@@ -14,12 +14,12 @@ import numpy as np
 
 from jaxdyn import maps
 from jaxdyn.data import crops, sequences
+from jaxdyn.interpolator import route_of
 from jaxdyn.models.cain_sd import CainSD
 from jaxdyn.models.carn import CARNM
 from jaxdyn.models.pwcnet import PWCNet
 from jaxdyn.models.spynet import SpyNet
 from jaxdyn.ops import resample
-from jaxdyn.types import Route
 from train import upscaling
 
 
@@ -57,8 +57,8 @@ def found(model, params, batch) -> dict[str, np.ndarray]:
     grid = model.grid(height, width)
     options = (("grid", grid), ("method", "find"))
     logits = _apply(model, options, params, (batch["small0"], batch["small1"], motion), {})
-    choices = [np.asarray(logits[name]).argmax(-1) for name in ("scale_logits", "depth_logits")]
-    route = Route(scale=choices[0], depth=choices[1] + (0 if model.has_exit0 else 1))
+    scores = (None if logits[name] is None else np.asarray(logits[name]) for name in ("scale_logits", "depth_logits"))
+    route = route_of(model, *scores)
     return _route(model, route, cv2.resize(np.asarray(batch["small0"][0]), (width, height)))
 
 
