@@ -131,7 +131,7 @@ def small_sd(config: dict[str, Any]) -> None:
     config["model"] = {"num_feat": SMALL["num_feat"], "num_block": SMALL["num_block"], "motion": "dis"}
     upscale = {"kind": "upscale", "trains": UPSCALE, "num_step": 300, "learning_rate": 6e-4, "batch": 16, "size": 96}
     config["stages"] = {"upscale": {**upscale, "scales": (2, 4)}, **config["stages"]}
-    config["stages"]["interpolation"].update({"num_step": 1000, "batch": 8})
+    config["stages"]["interpolation"].update({"num_step": 4000, "batch": 8})
     config["stages"]["finders"]["num_step"] = 500
 
 
