@@ -144,7 +144,7 @@ class Interpolator:
             routes = [(route_of(self.model, *logits, bias), size) for logits, size in found]
             return float(np.mean([self._cost(route, *size).share(self.dense_cost(*size)) for route, size in routes]))
 
-        largest = max((float(np.ptp(part)) for logits, _ in found for part in logits if part is not None), default=0.0)
+        largest = max(float(np.ptp(part)) for logits, _ in found for part in logits if part is not None)
         gap = min(float(np.abs(np.diff(cost)).min(initial=1.0)) for cost in costs)
         low, high = -(largest + 1) / gap, (largest + 1) / gap  # where every patch takes what is dearest, and cheapest
         trials = [0.0, low, high]

@@ -57,8 +57,7 @@ def found(model, params, batch) -> dict[str, np.ndarray]:
     grid = model.grid(height, width)
     options = (("grid", grid), ("method", "find"))
     logits = _apply(model, options, params, (batch["small0"], batch["small1"], motion), {})
-    scores = (None if logits[name] is None else np.asarray(logits[name]) for name in ("scale_logits", "depth_logits"))
-    route = route_of(model, *scores)
+    route = route_of(model, *jax.device_get((logits["scale_logits"], logits["depth_logits"])))
     return _route(model, route, cv2.resize(np.asarray(batch["small0"][0]), (width, height)))
 
 
