@@ -101,6 +101,14 @@ def test_whole_curriculum_and_export(config, model, clips_folder, tmp_path):
     loaded, variables = pretrained.load(tmp_path / "weights.safetensors")
     assert loaded == model
     np.testing.assert_allclose(variables["params"]["cain"]["head"]["bias"], after["cain"]["head"]["bias"], atol=1e-3)
+    # The mean with other weights of the network.
+    other = {"params": jax.tree.map(lambda value: value - 0.5, after)}
+    pretrained.save(tmp_path / "half.safetensors", model, other, {})
+    curriculum.export(config, tmp_path, tmp_path / "mean.safetensors", mean=tmp_path / "half.safetensors")
+    _, mean = pretrained.load(tmp_path / "mean.safetensors")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b - 0.25, atol=2e-3), mean["params"], after)
+    with pytest.raises(errors.UserError, match="none"):
+        curriculum.export(config, tmp_path, tmp_path / "other.safetensors", mean=tmp_path / "none.safetensors")
 
 
 def test_training_goes_on_from_a_weights_file():

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import chex
+import jax
 import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
@@ -66,7 +67,12 @@ def trained(
 
 
 def export(
-    config: Any, workdir: str | Path, output: str | Path, card: str | Path | None = None, last: str | None = None
+    config: Any,
+    workdir: str | Path,
+    output: str | Path,
+    card: str | Path | None = None,
+    last: str | None = None,
+    mean: str | Path | None = None,
 ) -> None:
     """Write a weights file (float16) from the checkpoints.
 
@@ -74,13 +80,17 @@ def export(
       config, workdir, last: see `trained`.
       output: the file.
       card: JSON file with what a reader should know: data, licence, command, hardware, time, scores, limits.
+      mean: name or file of weights of the same network, usually those that training started from: the mean of both is
+        written, (trained + these) / 2.
 
     Raises:
-      UserError: see `trained`; a card that is not there or not JSON.
+      UserError: see `trained` and `params_of`; a card that is not there or not JSON.
     """
     try:
         known = json.loads(Path(card).read_text(encoding="utf-8")) if card else {}
     except (OSError, ValueError) as error:
         raise UserError(f"card (={card}) is to be a JSON file; {error}") from None
     model, params, steps = trained(config, workdir, last)
+    if mean:
+        params = jax.tree.map(lambda own, other: (own + other) / 2, params, params_of(config, mean))
     pretrained.save(output, model, {"params": params}, {**known, "steps": steps}, np.float16)

@@ -40,6 +40,7 @@ _WEIGHTS = flags.DEFINE_string("weights", None, "Start from these: a weights fil
 _STAGES = flags.DEFINE_list("stages", None, "Names of the stages to run; all of the configuration's by default.")
 _EXPORT = flags.DEFINE_string("export", None, "Write the trained parameters to this file, and do not train.")
 _CARD = flags.DEFINE_string("card", None, "With --export: a JSON file with data, licence, command, scores, limits.")
+_MEAN = flags.DEFINE_string("mean", None, "With --export: write the mean of the trained and these, a name or a file.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print what each stage trains and costs, and do not train.")
 
 
@@ -76,7 +77,7 @@ def work(workdir: Path) -> int:
     try:
         if _EXPORT.value:
             last = _STAGES.value[-1] if _STAGES.value else None
-            curriculum.export(_CONFIG.value, workdir, _EXPORT.value, _CARD.value, last)
+            curriculum.export(_CONFIG.value, workdir, _EXPORT.value, _CARD.value, last, _MEAN.value)
         else:
             train(workdir)
     except errors.UserError as error:
