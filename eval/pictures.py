@@ -10,6 +10,7 @@ that a copy in grey reads the same.
 import argparse
 import contextlib
 import functools
+import itertools
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from jaxdyn.errors import UserError, one_line
 from jaxdyn.ops import patches
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 P = ParamSpec("P")
@@ -141,18 +143,39 @@ def accuracy_against_compute(rows: Sequence[Row]) -> "Figure":
             markerfacecolor=filled,
             label=textwrap.fill(curve.name, 36),
         )
-        if not curve.is_published:
-            for index, (row, flops, psnr) in enumerate(zip(curve.rows, curve.flops, curve.psnr, strict=True)):
-                is_right = flops > 0.6 * largest  # there, names stand left of their points
-                offset = (-3 if is_right else 3, -8 if index % 2 else 4)
-                side = "right" if is_right else "left"
-                place = (flops / unit, psnr)
-                text = {"textcoords": "offset points", "ha": side, "fontsize": 6, "in_layout": False}
-                axes.annotate(row.point, place, xytext=offset, **text)
     axes.set(xlabel=f"compute of a frame ({name})", ylabel="PSNR (dB)")
     axes.legend(fontsize=6)
     axes.margins(0.16, 0.1)
+    _name_points(
+        axes,
+        [
+            (row.point, flops / unit, psnr)
+            for curve in lines
+            if not curve.is_published
+            for row, flops, psnr in zip(curve.rows, curve.flops, curve.psnr, strict=True)
+        ],
+    )
     return drawn
+
+
+def _name_points(axes: "Axes", points: Sequence[tuple[str, float, float]]) -> None:
+    """Write names beside their points (name, x, y): the nearest place inside that no point and no name has yet."""
+    from matplotlib.transforms import Bbox
+
+    axes.figure.draw_without_rendering()  # now it is known where everything stands
+    centres = axes.transData.transform([place for _, *place in points])
+    taken = [axes.get_legend().get_window_extent()] + [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in centres]
+    look = {"textcoords": "offset points", "fontsize": 6, "in_layout": False}
+    for name, *place in points:
+        for x, y in itertools.product((3, -3), (4, -9, 11, -16)):
+            text = axes.annotate(name, place, xytext=(x, y), ha="left" if x > 0 else "right", **look)
+            extent = text.get_window_extent()
+            if axes.bbox.x0 <= extent.x0 and extent.x1 <= axes.bbox.x1 and not extent.count_overlaps(taken):
+                break
+            text.remove()
+        else:  # too many at one place: they lie over each other
+            extent = axes.annotate(name, place, xytext=(3, 4), **look).get_window_extent()
+        taken.append(extent)
 
 
 @in_style

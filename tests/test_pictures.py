@@ -62,6 +62,18 @@ def test_accuracy_against_compute():
         pictures.accuracy_against_compute(rows()[3:4])
 
 
+def test_names_of_near_points_do_not_overlap():
+    near = [row("CAIN-SD", 31.0 + 0.01 * i, 20.0 + 0.1 * i, point=f"exit {i}") for i in range(5)]
+    far = [row("CAIN-SD", 25.0, 1.0, point="averaging"), row("CAIN-SD", 31.1, 60.0, point="a long name at the end")]
+    drawn = pictures.accuracy_against_compute([*near, *far])
+    drawn.draw_without_rendering()
+    axes = drawn.axes[0]
+    places = [text.get_window_extent() for text in axes.texts]
+    assert len(places) == 7
+    assert not any(a.overlaps(b) for i, a in enumerate(places) for b in places[:i])
+    assert all(axes.bbox.x0 <= place.x0 and place.x1 <= axes.bbox.x1 for place in places)
+
+
 def test_blocks_by_layer():
     blocks = np.zeros((1, 2, 4, 3, 2, 5), bool)
     blocks[:, 0, :, 0], blocks[:, 1, :2, 1], blocks[:, 1, :, 2, 0] = True, True, True
