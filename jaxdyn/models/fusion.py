@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxdyn.ops import resample, shuffle, warp
+from jaxdyn.ops.stored import stored
 
 NAMES = ("A0", "B1", "C0", "C1", "D0", "D1", "f0", "f1")
 """The pictures of `sources`, three channels each."""
@@ -66,7 +67,7 @@ def project(flow: chex.Array) -> chex.Array:
     """
     carried = flow
     for _ in range(NUM_PROJECTION):
-        carried = warp.backward_warp(flow, -carried / 2, "border")
+        carried = stored(warp.backward_warp(flow, -carried / 2, "border"))
     return carried
 
 
@@ -89,7 +90,7 @@ def displacements(motion: tuple[chex.Array, chex.Array], size: tuple[int, int]) 
 
 def aligned_pair(frame0: chex.Array, frame1: chex.Array, moved: chex.Array) -> tuple[chex.Array, chex.Array]:
     """A0 and B1, whose mean is exit 0: [B, H, W, 3] x 2, displacements [B, h, w, 8] -> [B, H, W, 3] x 2."""
-    look = resample.resize_bilinear(moved[..., :4], frame0.shape[1:3])  # [B, H, W, 4]
+    look = stored(resample.resize_bilinear(moved[..., :4], frame0.shape[1:3]))  # [B, H, W, 4]
     return (
         warp.backward_warp(frame0, look[..., :2], "border"),
         warp.backward_warp(frame1, look[..., 2:], "border"),
@@ -123,16 +124,16 @@ def sources_at(
       [N, P_h, P_w, 28]: the pictures of `NAMES`, then u and v.
     """
     grid = warp.pixel_grid(*size) + places[:, None, None, ::-1].astype(moved.dtype)  # [N, P_h, P_w, 2], channel 0 = x
-    cut = _read(moved, grid, frame0.shape[1:3])  # [N, P_h, P_w, 8]
+    cut = stored(_read(moved, grid, frame0.shape[1:3]))  # [N, P_h, P_w, 8]
     f10, f01, u, v = jnp.split(cut, 4, axis=-1)
     n, (height, width) = places.shape[0], size
 
-    def look(frame, *moves):  # one gather for all moves: [N, P_h, P_w, 3] for each
-        coords = jnp.concatenate([grid + move for move in moves]).reshape(1, -1, width, 2)
-        seen = warp.sample(frame, coords, "border").reshape(len(moves), n, height, width, 3)
-        return [seen[i] for i in range(len(moves))]
+    def look(frame, move):  # [N, P_h, P_w, 3]
+        seen = warp.sample(frame, (grid + move).reshape(1, -1, width, 2), "border")
+        return seen.reshape(n, height, width, 3)
 
-    (a0, c0, d0), (b1, c1, d1) = look(frame0, f10, u, -v), look(frame1, f01, -u, v)
+    a0, c0, d0 = (look(frame0, move) for move in (f10, u, -v))
+    b1, c1, d1 = (look(frame1, move) for move in (f01, -u, v))
     pictures = [a0, b1, c0, c1, d0, d1]
     pictures += [take(frame0, places, size), take(frame1, places, size)]
     return jnp.concatenate([*pictures, 2 * u, 2 * v], axis=-1)
@@ -202,10 +203,10 @@ def fuse(stack: chex.Array, tail: chex.Array, scale: int) -> chex.Array:
     weights = shuffle.pixel_shuffle(tail[..., :num_weight], CELL // WEIGHT_STEP)  # [N, P / 2, P / 2, K]
     rest = shuffle.pixel_shuffle(tail[..., num_weight:], CELL) * REST_GAIN  # [N, P, P, 3]
     large = (rest.shape[1] * scale, rest.shape[2] * scale)
-    weights = resample.resize_bilinear(weights, large)[:, :height, :width]
+    weights = stored(resample.resize_bilinear(weights, large)[:, :height, :width])
     if scale > 1:
         rest = resample.resize_bilinear(rest, large)
-    middle = exit0(stack)
+    middle = stored(exit0(stack))
     picture = dict(zip(NAMES, jnp.split(stack[..., :-4], len(NAMES), axis=-1), strict=True))
     picture["b1"] = _blur(middle, 1)
     picture["b2"] = _blur(picture["b1"], 2)
@@ -222,14 +223,18 @@ def pool(x: chex.Array, side: int) -> chex.Array:
 
 
 def _blur(x: chex.Array, reach: int) -> chex.Array:
-    """Weights 1/4, 1/2, 1/4 at -reach, 0, reach along H and W; edges are repeated."""
-    for axis in (1, 2):
-        side = x.shape[axis]
+    """Weights 1/4, 1/2, 1/4 at -reach, 0, reach along H and W; edges are repeated.
+
+    Rows are taken with their channels as one axis, whose neighbours lie beside each other in memory.
+    """
+    n, height, width, channels = x.shape
+    for axis, length, step in ((1, height, 1), (2, width * channels, channels)):
         widths = [(0, 0)] * x.ndim
         widths[axis] = (reach, reach)
         padded = jnp.pad(x, widths, mode="edge")
+        padded = padded.reshape(n, padded.shape[1], -1)  # [N, H, W C]
         before, here, after = (
-            lax.slice_in_dim(padded, start, start + side, axis=axis) for start in (0, reach, 2 * reach)
+            lax.slice_in_dim(padded, start, start + length, axis=axis) for start in (0, reach * step, 2 * reach * step)
         )
-        x = before / 4 + here / 2 + after / 4
+        x = (before / 4 + here / 2 + after / 4).reshape(n, height, width, channels)
     return x
