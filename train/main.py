@@ -2,6 +2,7 @@
 
     python -m train.main --config configs/cain_sd.py:small --workdir W --data FOLDER
     python -m train.main --config configs/cain_sd.py:small --workdir W --export cain_sd.safetensors [--card card.json]
+    python -m train.main --config configs/cain_sd.py:small --workdir W --export mean.safetensors --mean cain_sd
     python -m train.main --config configs/cain_sd.py:small --workdir W --data FOLDER --weights cain_sd
     python -m train.main --config configs/cain_sd.py:small --dry_run
     python -m train.main --config configs/cain_sd.py:published --workdir W --dataset reds120/train --data RECORDS
@@ -55,6 +56,8 @@ def main(argv: list[str]) -> None:
         parallel.initialize()
     if not _WORKDIR.value:
         raise app.UsageError("--workdir is missing: name a folder for checkpoints, logs and caches")
+    if (_CARD.value or _MEAN.value) and not _EXPORT.value:
+        raise app.UsageError("--card and --mean say what --export writes: name a file with --export")
     workdir = Path(_WORKDIR.value).absolute()
     jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
     sys.exit(work(workdir))
