@@ -1,6 +1,9 @@
 """Stages, steps and the loop, with the tiny configuration."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import jax
@@ -109,6 +112,17 @@ def test_whole_curriculum_and_export(config, model, clips_folder, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b - 0.25, atol=2e-3), mean["params"], after)
     with pytest.raises(errors.UserError, match="none"):
         curriculum.export(config, tmp_path, tmp_path / "other.safetensors", mean=tmp_path / "none.safetensors")
+
+
+def test_what_only_an_export_reads_is_refused_without_one(tmp_path):
+    command = [sys.executable, "-m", "train.main", "--config", "configs/cain_sd.py:tiny", "--workdir", str(tmp_path)]
+    for option in ("--mean=cain_sd", "--card=card.json"):
+        done = subprocess.run(
+            [*command, option], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "with --export" in done.stderr + done.stdout
+    assert not list(tmp_path.iterdir())
 
 
 def test_training_goes_on_from_a_weights_file():
