@@ -272,6 +272,16 @@ class Tiles:
         return self.valid.shape[1] - 2 * self.halo, self.valid.shape[2] - 2 * self.halo
 
     @property
+    def sources(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each pixel of a tile and its halo comes from: which of the nine tiles, and the pixel's number in it.
+
+        Both [h + 2 r, w + 2 r]; tiles and pixels are numbered row by row.
+        """
+        (h, w), r = self.size, self.halo
+        y, x = np.arange(-r, h + r)[:, None], np.arange(-r, w + r)
+        return (y // h + 1) * 3 + x // w + 1, y % h * w + x % w
+
+    @property
     def area(self) -> np.ndarray:
         """Pixels of a picture in each tile: [N] float32, at least 1."""
         r = self.halo
@@ -317,13 +327,11 @@ def tile_store(num_layer: int, tiles: Tiles, num_feat: int, dtype: np.dtype = np
     return TileStore(values, rows, rows, jnp.ones(rows.shape, bool))
 
 
-def enter_tiles(
-    cut: Callable[[chex.Array], chex.Array], compare: Compare, store: TileStore, tiles: Tiles
-) -> tuple[TileStore, chex.Array]:
+def enter_tiles(picture: chex.Array, compare: Compare, store: TileStore, tiles: Tiles) -> tuple[TileStore, chex.Array]:
     """Begin with the next picture: its tiles become layer 0, compared with those of the picture before.
 
     Args:
-      cut: a tile of the picture, by its number: [h, w, F].
+      picture: all tiles, [N, h, w, F].
       compare: of a tile now and the same tile before.
       store: with the picture before.
       tiles: how they lie.
@@ -332,16 +340,11 @@ def enter_tiles(
       The store, and what `compare` said of each tile: [N] float32.
     """
     store = _make_room(store._replace(before=store.now), 0, jnp.ones(tiles.num, bool))
-
-    def one(tile, state):
-        values, said = state
-        after = cut(tile)
-        value = compare(after, lax.dynamic_index_in_dim(values, store.before[0, tile], keepdims=False), tile)
-        values = lax.dynamic_update_index_in_dim(values, after, _after_reading(tile, value), 0)
-        return values, said.at[tile].set(value)
-
-    values, said = lax.fori_loop(0, tiles.num, one, (store.values, jnp.zeros(tiles.num)))
     own = jnp.arange(tiles.num, dtype=jnp.int32)
+    before = jnp.take(store.values, store.before[0], axis=0, mode="clip")
+    said = jax.vmap(compare)(picture, before, own)
+    first = _after_reading(own[0], said.max())
+    values = lax.dynamic_update_slice_in_dim(store.values, picture, first, 0)
     return store._replace(values=values, now=store.now.at[0].set(own), ran=store.ran.at[0].set(True)), said
 
 
@@ -387,53 +390,45 @@ def packed_tiles(
     before = lax.dynamic_index_in_dim(store.before, layer + 1, keepdims=False)
     own = (layer + 1) * num_tile + jnp.arange(num_tile, dtype=jnp.int32)
     neighbours, valid = jnp.asarray(tiles.neighbours, jnp.int32), jnp.asarray(tiles.valid)
-    ways = [(i, j) for i in range(3) for j in range(3) if (tiles.neighbours[:, i, j] < num_tile).any()]
-    pieces = [  # of a slab, from the tiles it reaches into: (where from, size, where to)
-        ((h - r, 0, 0)[i], (w - r, 0, 0)[j], (r, h, r)[i], (r, w, r)[j], (0, r, r + h)[i], (0, r, r + w)[j])
-        for i, j in ways
-    ]
+    alone = np.zeros((h, w), int), np.arange(h * w).reshape(h, w)  # `Tiles.sources` of a tile without its halo
     order = jnp.argsort(~chosen, stable=True)
 
-    def at(values, row):
-        return lax.dynamic_index_in_dim(values, row, keepdims=False)
+    def gather(values, rows, sources):
+        """Tiles side by side, those in rows [c] or, with what is around them, [c, 3, 3]: [y, c, x, F].
 
-    def gather(values, index):
-        """Tiles with their halo, side by side. Written piece by piece: joining pieces costs six times as much."""
+        Pixel by pixel, which several threads do together; copies of pieces would take twice as long.
+        """
+        which, place = sources
+        pixels = rows.reshape(len(rows), -1)[:, which] * (h * w) + place  # [c, y, x]
+        return jnp.take(values.reshape(-1, num_feat), pixels.swapaxes(0, 1), axis=0, mode="clip")
 
-        def one(place, slab):
-            rows = now[neighbours[index[place]]]  # [3, 3]
-            for way, (y, x, height, width, to_y, to_x) in zip(ways, pieces, strict=True):
-                piece = lax.dynamic_slice(values, (rows[way], y, x, 0), (1, height, width, num_feat))[0]
-                slab = lax.dynamic_update_slice(slab, piece, (to_y, place * (w + 2 * r) + to_x, 0))
-            return slab
-
-        slab = jnp.zeros((h + 2 * r, len(index) * (w + 2 * r), num_feat), values.dtype)
-        return lax.fori_loop(0, len(index), one, slab)
+    def compared(values, after, index):
+        """What `compare` says of tiles [h, c, w, F]: [c]."""
+        return jax.vmap(compare, in_axes=(1, 1, 0))(after, gather(values, before[index], alone), index)
 
     def run_chunk(first, width, state):
-        index = lax.dynamic_slice_in_dim(order, first, width)
+        (values, said), index = state, lax.dynamic_slice_in_dim(order, first, width)
         inside = valid[index].swapaxes(0, 1).reshape(1, h + 2 * r, -1, 1)
-        after = step(gather(state[0], index)[None], inside)[0]  # [h, c (w + 2 r), F]
+        slab = gather(values, now[neighbours[index]], tiles.sources).reshape(1, h + 2 * r, -1, num_feat)
+        after = step(slab, inside).reshape(h, width, w + 2 * r, num_feat)
+        value = compared(values, after[:, :, r : r + w], index)
 
-        def put(place, state):
-            (values, said), tile = state, index[place]
-            new = lax.dynamic_slice(after, (0, place * (w + 2 * r) + r, 0), (h, w, num_feat))
-            value = compare(new, at(values, before[tile]), tile)
-            values = lax.dynamic_update_index_in_dim(values, new, _after_reading(own[tile], value), 0)
-            return values, said.at[tile].set(value)
+        def put(number, values):
+            tile = lax.dynamic_slice(after, (0, number, r, 0), (h, 1, w, num_feat))[:, 0]
+            return lax.dynamic_update_index_in_dim(values, tile, _after_reading(own[index[number]], value[number]), 0)
 
-        return lax.fori_loop(0, width, put, state)
+        return lax.fori_loop(0, width, put, values), said.at[index].set(value)
 
     values, said = in_chunks(chosen.sum(), chunk, run_chunk, (store.values, said))
 
     is_compared = ~chosen & lax.dynamic_index_in_dim(store.ran, layer + 1, keepdims=False)
     to_compare = jnp.argsort(~is_compared, stable=True)
 
-    def compare_one(turn, said):
-        tile = to_compare[turn]
-        return said.at[tile].set(compare(at(values, now[tile]), at(values, before[tile]), tile))
+    def compare_chunk(first, width, said):
+        index = lax.dynamic_slice_in_dim(to_compare, first, width)
+        return said.at[index].set(compared(values, gather(values, now[index], alone), index))
 
-    said = lax.fori_loop(0, is_compared.sum(), compare_one, said)
+    said = in_chunks(is_compared.sum(), chunk, compare_chunk, said)
     rows = jnp.where(chosen, own, now[:num_tile])
     return store._replace(
         values=values, now=store.now.at[layer + 1].set(rows), ran=store.ran.at[layer + 1].set(chosen)

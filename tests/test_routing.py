@@ -184,8 +184,8 @@ def expected_said(layer, before):
 
 def enter(store, picture):
     canvas = jnp.pad(picture, ((0, 1), (0, 2), (0, 0)))
-    cut = lambda tile: jax.lax.dynamic_slice(canvas, (tile // 3 * 2, tile % 3 * 3, 0), (2, 3, canvas.shape[-1]))  # noqa: E731
-    return routing.enter_tiles(cut, compare, store, tiles())
+    apart = jnp.stack([canvas[i : i + 2, j : j + 3] for i in (0, 2, 4) for j in (0, 3, 6)])
+    return routing.enter_tiles(apart, compare, store, tiles())
 
 
 def read(store, layer):
@@ -255,12 +255,17 @@ def test_tiles_without_neighbours_are_pictures_of_their_own(random):
     alone = routing.Tiles(np.full((2, 3, 3), 2), np.pad(np.ones((2, 1, 3), bool), ((0, 0), (1, 1), (1, 1))), 1)
     pictures = random.randint(0, 9, (2, 1, 3, NUM_FEAT)).astype(np.float32)  # a halo is as high as they are
     alone.neighbours[:, 1, 1] = (0, 1)
-    cut = lambda tile: jax.lax.dynamic_index_in_dim(pictures, tile, keepdims=False)  # noqa: E731
-    store, said = routing.enter_tiles(cut, compare, routing.tile_store(2, alone, NUM_FEAT), alone)
+    store, said = routing.enter_tiles(pictures, compare, routing.tile_store(2, alone, NUM_FEAT), alone)
     store, _ = routing.packed_tiles(add_neighbours, compare, store, 0, np.array([True, False]), said, alone, 2)
     around = np.pad(pictures[0, 0], ((1, 1), (0, 0)))
     np.testing.assert_array_equal(store.tile(1, 0)[0], 1 + around[:-2] + around[1:-1] + around[2:])
     np.testing.assert_array_equal(store.tile(1, 1), pictures[1])
+
+
+def test_sources_are_the_neighbours_pixels():
+    which, place = tiles().sources  # tiles of 2 x 3, a halo of 1
+    np.testing.assert_array_equal(which, [[0, 1, 1, 1, 2], [3, 4, 4, 4, 5], [3, 4, 4, 4, 5], [6, 7, 7, 7, 8]])
+    np.testing.assert_array_equal(place, [[5, 3, 4, 5, 3], [2, 0, 1, 2, 0], [5, 3, 4, 5, 3], [2, 0, 1, 2, 0]])
 
 
 def test_area_is_what_a_tile_has_of_the_picture():
