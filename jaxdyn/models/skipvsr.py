@@ -304,7 +304,7 @@ class SkipVSR(BasicVSR):
         x = basicvsr.head(params["head"], frame["image"], basicvsr.arrive(arriving, frame))
         is_new = frame["extra"]["is_new"]
 
-        def compare(after, before, tile):  # rows are added up as vectors: a sum over all pixels takes five times as long
+        def compare(after, before, tile):  # rows add up as vectors; a sum over all pixels takes five times as long
             rows = [jnp.abs(now - then) for now, then in zip(after, before, strict=True)]  # Eq. 5
             return nn.sigmoid((sum(rows) @ gate["kernel"]).sum() / area[tile] + gate["bias"])  # Eq. 6
 
