@@ -248,8 +248,8 @@ class Upscaler:
           is_padding: [T] bool, frames that only fill up; None: none.
           threshold: None: the upscaler's own.
         """
-        given = self.host_motion(clip)
         is_padding = np.zeros(len(clip), bool) if is_padding is None else is_padding
+        given = self.host_motion(clip, is_padding)
         threshold = self.threshold if threshold is None else threshold
         static = self.model, self.execution
         found = self._programs(
@@ -258,12 +258,22 @@ class Upscaler:
         blocks, scores = (np.asarray(values)[0] for values in found)
         return blocks, scores
 
-    def host_motion(self, clip: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """DIS to the next frame and back, 2 x [1, T - 1, H, W, 2] px; None where the network has its own motion."""
-        return motion.dis_of_clips(clip[None]) if self.model.motion == "dis" else None
+    def host_motion(
+        self, clip: np.ndarray, is_padding: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """DIS to the next frame and back, 2 x [1, T - 1, H, W, 2] px; None where the network has its own motion.
+
+        From or to padding, which lies before and after the other frames, nothing moves, and nothing is searched.
+        """
+        if self.model.motion != "dis":
+            return None
+        real = np.arange(len(clip)) if is_padding is None else np.flatnonzero(~is_padding)
+        first, last = (real[0], real[-1] + 1) if len(real) else (0, 1)
+        fill = ((0, 0), (first, len(clip) - last), (0, 0), (0, 0), (0, 0))
+        return tuple(np.pad(flow, fill) for flow in motion.dis_of_clips(clip[None, first:last]))
 
     def _run(self, clip, starts, is_padding, keep) -> tuple[jax.Array, jax.Array | None]:
-        given = self.host_motion(clip)
+        given = self.host_motion(clip, is_padding)
         put = functools.partial(jax.device_put, device=self.device)
         clip, starts, is_padding = put(clip[None]), put(starts[None]), put(is_padding)
         given = None if given is None else tuple(put(flow) for flow in given)

@@ -57,6 +57,18 @@ def test_a_window_is_the_network_on_its_frames(network, keep, cut):
     assert len(made) == keep[1] - keep[0]
 
 
+def test_motion_is_searched_between_real_frames_only(network):
+    clip = np.pad(frames(4), ((2, 3), (0, 0), (0, 0), (0, 0)))
+    is_padding = ~np.isin(np.arange(9), [2, 3, 4, 5])
+    made = upscaler.Upscaler(*network)
+    for flow, whole in zip(made.host_motion(clip, is_padding), made.host_motion(clip), strict=True):
+        np.testing.assert_array_equal(flow[:, 2:5], whole[:, 2:5])
+        assert np.abs(whole[:, 2:5]).max() > 0
+        assert flow.shape == whole.shape
+        assert not flow[:, [0, 1, 5, 6, 7]].any()
+    assert not np.concatenate(made.host_motion(clip, np.ones(9, bool))).any()
+
+
 def test_executions_agree_and_cost_what_they_run(network):
     clip, starts = frames(3), starts_of(3)
     made = {
