@@ -222,18 +222,16 @@ def route_of(
       scale_logits, depth_logits: [B, n_h, n_w, K]; None where the choice is fixed, but not both.
       bias: on the costs of the choices, see `CainSD.cost_bias`.
     """
-    first = 0 if model.has_exit0 else 1
     shape = (depth_logits if scale_logits is None else scale_logits).shape[:3]
-    fixed_depth = None if model.fixed_depth is None else model.fixed_depth - first
     scale, depth = (
         np.full(shape, fixed, np.int32)
         if logits is None
         else (logits - bias * np.array(costs)).argmax(-1).astype(np.int32)
         for logits, fixed, costs in zip(
-            (scale_logits, depth_logits), (model.fixed_scale, fixed_depth), model.choice_costs, strict=True
+            (scale_logits, depth_logits), model.fixed_choices, model.choice_costs, strict=True
         )
     )
-    return Route(scale, depth + first)
+    return Route(scale, depth + model.first_exit)
 
 
 @functools.partial(jax.jit, static_argnums=0)

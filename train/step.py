@@ -292,10 +292,9 @@ def finders_loss(model, stage, params, batch, key, variant):
     motion = None if model.motion == "difference" else (batch["flow01"], batch["flow10"])
     found = model.apply({"params": params}, batch["small0"], batch["small1"], motion, grid, method="find")
     depth_key, scale_key = jax.random.split(key)
-    first = 0 if model.has_exit0 else 1
-    fixed_depth = None if model.fixed_depth is None else model.fixed_depth - first
     shape, num_choice = errors.shape[:3], errors.shape[3:]
-    scale_mask = _chosen(found["scale_logits"], model.fixed_scale, (*shape, num_choice[0]), scale_key)
+    fixed_scale, fixed_depth = model.fixed_choices
+    scale_mask = _chosen(found["scale_logits"], fixed_scale, (*shape, num_choice[0]), scale_key)
     depth_mask = _chosen(found["depth_logits"], fixed_depth, (*shape, num_choice[1]), depth_key)
     chosen = jnp.einsum("bpqsd,bpqs,bpqd->bpq", errors, scale_mask, depth_mask)  # [B, n_h, n_w]
     error = 0.05 * jnp.log(chosen.mean(axis=(1, 2)) + LOG_FLOOR).mean()
@@ -342,7 +341,7 @@ def resource(model, stage, scale_mask, depth_mask, grid) -> tuple[chex.Array, ch
     Returns:
       Two scalars, means over frames; the second carries no gradient.
     """
-    costs = flops.patch_costs(model, grid.height, grid.width)[:, 0 if model.has_exit0 else 1 :]  # [3, K_d]
+    costs = flops.patch_costs(model, grid.height, grid.width)[:, model.first_exit :]  # [3, K_d]
     costs = jnp.asarray(costs / (grid.height * grid.width), jnp.float32)
     fixed_scale, fixed_depth = lax.stop_gradient(scale_mask), lax.stop_gradient(depth_mask)
     of_frame = lambda scale, depth: jnp.einsum("bpqs,sd,bpqd->b", scale, costs, depth).mean()  # noqa: E731

@@ -97,7 +97,7 @@ def _row(model, params, frame0, frame1, target, flows):
     for scale in SCALES[1:]:
         levels = at_scale(params["cain"], stack, scale, model.num_group, upscale)
         table.append(jnp.stack([error(image) for image in (at_full[0], *levels)], axis=-1))
-    errors = jnp.stack(table, axis=1)[..., 0 if model.has_exit0 else 1 :]  # [N, 3, K_d]
+    errors = jnp.stack(table, axis=1)[..., model.first_exit :]  # [N, 3, K_d]
     small_flows = [cain_sd.resize_flow(flow, small0.shape[1:3]) for flow in flows]
     return {
         "small0": small0,

@@ -73,7 +73,7 @@ def gates_loss(model, stage, params, batch, key, variant):
     )
     scores = results[0][1]["scores"]
     scores, confidence = (
-        compared(jnp.broadcast_to(values, scores.shape), known, num_frame) for values in (scores, confidence)
+        compared(jnp.broadcast_to(values, scores.shape), known[0], num_frame) for values in (scores, confidence)
     )
     rec = losses.charbonnier(large, target)
     mask = jnp.square(scores - confidence).mean()
@@ -214,16 +214,16 @@ def policy_route(model: SkipVSR, policy: str, clip: chex.Array) -> BlockRoute:
     return BlockRoute(jnp.broadcast_to(runs, shape))
 
 
-def compared(values: chex.Array, known: tuple[int, int], num_frame: int) -> chex.Array:
+def compared(values: chex.Array, first: int, num_frame: int) -> chex.Array:
     """Without the first frame of each direction, which has nothing to be compared with.
 
     Args:
-      values: [B, 2, K, ...], of frames `known` = (first, last) of a clip of `num_frame`.
+      values: [B, 2, K, ...], of K frames of a clip of `num_frame`.
+      first: which frame is the first of them.
 
     Returns:
       [B, n, ...], what is left of both directions, backward first.
     """
-    first, _ = known
     backward, forward = values[:, 0, : num_frame - 1 - first], values[:, 1, max(1 - first, 0) :]
     return jnp.concatenate([backward, forward], axis=1)
 

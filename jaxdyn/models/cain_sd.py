@@ -122,10 +122,19 @@ class CainSD(nn.Module):
         return self.num_group + self.has_exit0
 
     @property
+    def first_exit(self) -> int:
+        """The depth that is the first to choose from: 0 with `has_exit0`, else 1."""
+        return 0 if self.has_exit0 else 1
+
+    @property
+    def fixed_choices(self) -> tuple[int | None, int | None]:
+        """`fixed_scale` and `fixed_depth` as numbers among the choices, 0 to K - 1; None where a finder chooses."""
+        return self.fixed_scale, None if self.fixed_depth is None else self.fixed_depth - self.first_exit
+
+    @property
     def choice_costs(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """What `cost_bias` weighs: the share of the pixels at each scale, and of the groups at each exit."""
-        first = 0 if self.has_exit0 else 1
-        depths = tuple(depth / self.num_group for depth in range(first, self.num_group + 1))
+        depths = tuple(depth / self.num_group for depth in range(self.first_exit, self.num_group + 1))
         return tuple(1 / scale**2 for scale in SCALES), depths
 
     def grid(self, height: int, width: int) -> patches.Grid:
@@ -219,12 +228,11 @@ class CainSD(nn.Module):
 
     def decide(self, found: dict, route: Route | None, shape: tuple[int, int, int]) -> dict:
         """From scores to a Route and to one-hot masks [B, n_h, n_w, K] that say the same and carry the gradient."""
-        first = 0 if self.has_exit0 else 1
         if route is not None:
             route = Route.of(route)
             route.check(shape, self.num_group, self.has_exit0)
             scale_mask = jax.nn.one_hot(route.scale, len(SCALES))
-            depth_mask = jax.nn.one_hot(route.depth - first, self.num_exit)
+            depth_mask = jax.nn.one_hot(route.depth - self.first_exit, self.num_exit)
             return {"route": route, "scale_mask": scale_mask, "depth_mask": depth_mask}
 
         def choose(logits, fixed, costs):
@@ -234,10 +242,10 @@ class CainSD(nn.Module):
             key = self.make_rng("route") if self.has_rng("route") else None
             return routing.sample(logits - self.cost_bias * jnp.asarray(costs, logits.dtype), key)
 
-        fixed_depth = None if self.fixed_depth is None else self.fixed_depth - first
-        scale_mask = choose(found["scale_logits"], self.fixed_scale, self.choice_costs[0])
-        depth_mask = choose(found["depth_logits"], fixed_depth, self.choice_costs[1])
-        route = Route(scale_mask.argmax(-1).astype(jnp.int32), depth_mask.argmax(-1).astype(jnp.int32) + first)
+        logits = found["scale_logits"], found["depth_logits"]
+        scale_mask, depth_mask = map(choose, logits, self.fixed_choices, self.choice_costs)
+        scale, depth = (mask.argmax(-1).astype(jnp.int32) for mask in (scale_mask, depth_mask))
+        route = Route(scale, depth + self.first_exit)
         return {"route": route, "scale_mask": scale_mask, "depth_mask": depth_mask}
 
     # The pictures
