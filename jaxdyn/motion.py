@@ -10,6 +10,10 @@ ECCV 2004), with half of the preset's smoothness both times: `REFINEMENT`.
 Flow is in pixels of its own grid, channel 0 = x, and `warp(frame1, flow01)` looks like `frame0`.
 """
 
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+
 import cv2
 import numpy as np
 
@@ -67,12 +71,15 @@ def dis_of_clips(clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if clips.ndim != 5 or clips.shape[-1] != 3 or 0 in clips.shape:
         raise ValueError(f"`clips` must be [B, T, H, W, 3] with at least one pixel; got shape {clips.shape}.")
     batch, time, height, width, _ = clips.shape
-    to_next, to_previous = (np.zeros((batch, time - 1, height, width, 2), np.float32) for _ in range(2))
-    for b in range(batch):
-        greys = [_grey(frame, height, width) for frame in clips[b]]  # uint8 [H, W] each
-        for t in range(time - 1):
-            to_next[b, t], to_previous[b, t] = search(greys[t], greys[t + 1]), search(greys[t + 1], greys[t])
-    return to_next, to_previous
+    pairs = []
+    for clip in clips:
+        greys = [_grey(frame, height, width) for frame in clip]  # uint8 [H, W] each
+        pairs += [pair for first, second in itertools.pairwise(greys) for pair in ((first, second), (second, first))]
+    flows = np.zeros((batch * (time - 1) * 2, height, width, 2), np.float32)
+    for flow, found in zip(flows, _searches(pairs), strict=True):
+        flow[...] = found
+    flows = flows.reshape(batch, time - 1, 2, height, width, 2)
+    return flows[:, :, 0], flows[:, :, 1]
 
 
 def search(
@@ -102,6 +109,12 @@ def search(
     if is_refined:
         flow = _refined(grey0, grey1, flow)
     return np.ascontiguousarray(flow[:height, :width], dtype=np.float32)
+
+
+def _searches(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+    """`search` on pairs of small grey pictures, two at a time, because each alone fills one core only."""
+    with futures.ThreadPoolExecutor(2) as threads:
+        yield from threads.map(lambda pair: search(*pair), pairs)
 
 
 def _refined(grey0: np.ndarray, grey1: np.ndarray, flow: np.ndarray) -> np.ndarray:
