@@ -424,11 +424,11 @@ def packed_tiles(
     is_compared = ~chosen & lax.dynamic_index_in_dim(store.ran, layer + 1, keepdims=False)
     to_compare = jnp.argsort(~is_compared, stable=True)
 
-    def compare_chunk(first, width, said):
-        index = lax.dynamic_slice_in_dim(to_compare, first, width)
+    def compare_one(turn, said):  # one by one, which compiles fastest; they are few
+        index = lax.dynamic_slice_in_dim(to_compare, turn, 1)
         return said.at[index].set(compared(values, gather(values, now[index], alone), index))
 
-    said = in_chunks(is_compared.sum(), chunk, compare_chunk, said)
+    said = lax.fori_loop(0, is_compared.sum(), compare_one, said)
     rows = jnp.where(chosen, own, now[:num_tile])
     return store._replace(
         values=values, now=store.now.at[layer + 1].set(rows), ran=store.ran.at[layer + 1].set(chosen)
