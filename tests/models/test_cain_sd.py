@@ -25,9 +25,9 @@ OPTIONS = {
 def network(kind):
     """A small network of a configuration, with weights that make every part matter; its variables; its two
     executions."""
-    model = models.build(
-        "cain_sd", num_feat=8, num_group=2, num_block=1, reduction=4, patch=32, stride=28, motion="dis", **OPTIONS[kind]
-    )
+    sizes = {"num_feat": 8, "num_group": 2, "num_block": 1, "reduction": 4, "patch": 32, "stride": 28}
+    chunks = (2, 3, 2)  # fewer than there are patches, and few to compile
+    model = models.build("cain_sd", **sizes, chunks=chunks, motion="dis", **OPTIONS[kind])
     frames, motion = inputs()
     shapes = jax.eval_shape(model.init, jax.random.key(0), *frames, motion)
     random = np.random.RandomState(0)
