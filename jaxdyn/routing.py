@@ -317,7 +317,7 @@ TileStep = Callable[[chex.Array, chex.Array], chex.Array]
 r). Rows shrink by the halo; columns stay, and the r columns at each side of a tile are dropped afterwards."""
 
 Compare = Callable[[chex.Array, chex.Array, chex.Array], chex.Array]
-"""(after [h, w, F], before [h, w, F], which tile) -> a number, not minus infinity."""
+"""(after [h, w, F], before [h, w, F], which tile) -> a number, not minus infinity; `jax.vmap` makes it one for many."""
 
 
 def tile_store(num_layer: int, tiles: Tiles, num_feat: int, dtype: np.dtype = np.float32) -> TileStore:

@@ -306,7 +306,8 @@ class SkipVSR(BasicVSR):
 
         def compare(after, before, tile):  # rows add up as vectors; a sum over all pixels takes five times as long
             rows = [jnp.abs(now - then) for now, then in zip(after, before, strict=True)]  # Eq. 5
-            return nn.sigmoid((sum(rows) @ gate["kernel"]).sum() / area[tile] + gate["bias"])  # Eq. 6
+            weighted = jnp.dot(sum(rows), gate["kernel"], precision=lax.Precision.HIGHEST)
+            return nn.sigmoid(weighted.sum() / area[tile] + gate["bias"])  # Eq. 6
 
         store, scores = routing.enter_tiles(self._take_apart(x, grid), compare, store, tiles)
 
