@@ -11,7 +11,6 @@ Flow is in pixels of its own grid, channel 0 = x, and `warp(frame1, flow01)` loo
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
 from concurrent import futures
 
 import cv2
@@ -71,13 +70,16 @@ def dis_of_clips(clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if clips.ndim != 5 or clips.shape[-1] != 3 or 0 in clips.shape:
         raise ValueError(f"`clips` must be [B, T, H, W, 3] with at least one pixel; got shape {clips.shape}.")
     batch, time, height, width, _ = clips.shape
-    pairs = []
+    firsts, seconds = [], []
     for clip in clips:
         greys = [_grey(frame, height, width) for frame in clip]  # uint8 [H, W] each
-        pairs += [pair for first, second in itertools.pairwise(greys) for pair in ((first, second), (second, first))]
-    flows = np.zeros((batch * (time - 1) * 2, height, width, 2), np.float32)
-    for flow, found in zip(flows, _searches(pairs), strict=True):
-        flow[...] = found
+        for first, second in itertools.pairwise(greys):
+            firsts += [first, second]
+            seconds += [second, first]
+    flows = np.zeros((len(firsts), height, width, 2), np.float32)
+    with futures.ThreadPoolExecutor(2) as threads:  # a pair this small fills one core only
+        for flow, found in zip(flows, threads.map(search, firsts, seconds), strict=True):
+            flow[...] = found
     flows = flows.reshape(batch, time - 1, 2, height, width, 2)
     return flows[:, :, 0], flows[:, :, 1]
 
@@ -109,12 +111,6 @@ def search(
     if is_refined:
         flow = _refined(grey0, grey1, flow)
     return np.ascontiguousarray(flow[:height, :width], dtype=np.float32)
-
-
-def _searches(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
-    """`search` on pairs of small grey pictures, two at a time, because each alone fills one core only."""
-    with futures.ThreadPoolExecutor(2) as threads:
-        yield from threads.map(lambda pair: search(*pair), pairs)
 
 
 def _refined(grey0: np.ndarray, grey1: np.ndarray, flow: np.ndarray) -> np.ndarray:

@@ -307,9 +307,9 @@ class TileStore(NamedTuple):
     before: chex.Array
     ran: chex.Array
 
-    def tile(self, layer: int | chex.Array, tile: int | chex.Array) -> chex.Array:
-        """One tile of this picture: [h, w, F]."""
-        return lax.dynamic_index_in_dim(self.values, self.now[layer, tile], keepdims=False)
+    def layer(self, number: int) -> chex.Array:
+        """All tiles of a layer of this picture: [N, h, w, F]."""
+        return jnp.take(self.values, self.now[number], axis=0, mode="clip")
 
 
 TileStep = Callable[[chex.Array, chex.Array], chex.Array]

@@ -190,7 +190,7 @@ def enter(store, picture):
 
 def read(store, layer):
     """A layer as a picture; what lies outside is zero."""
-    rows = [np.concatenate([store.tile(layer, 3 * i + j) for j in range(3)], axis=1) for i in range(3)]
+    rows = [np.concatenate([store.layer(layer)[3 * i + j] for j in range(3)], axis=1) for i in range(3)]
     canvas = np.concatenate(rows)
     assert not canvas[HEIGHT:].any()
     assert not canvas[:, WIDTH:].any()
@@ -258,8 +258,8 @@ def test_tiles_without_neighbours_are_pictures_of_their_own(random):
     store, said = routing.enter_tiles(pictures, compare, routing.tile_store(2, alone, NUM_FEAT), alone)
     store, _ = routing.packed_tiles(add_neighbours, compare, store, 0, np.array([True, False]), said, alone, 2)
     around = np.pad(pictures[0, 0], ((1, 1), (0, 0)))
-    np.testing.assert_array_equal(store.tile(1, 0)[0], 1 + around[:-2] + around[1:-1] + around[2:])
-    np.testing.assert_array_equal(store.tile(1, 1), pictures[1])
+    np.testing.assert_array_equal(store.layer(1)[0][0], 1 + around[:-2] + around[1:-1] + around[2:])
+    np.testing.assert_array_equal(store.layer(1)[1], pictures[1])
 
 
 def test_sources_are_the_neighbours_pixels():

@@ -210,7 +210,8 @@ class SkipVSR(BasicVSR):
 
         def one_block(x, block):
             changed = jnp.abs(x - block["before"])  # Eq. 5
-            scores = score(gate, self._pool(lax.stop_gradient(changed), grid, batch))  # Eq. 6, [B, n_h, n_w]
+            mean = self._pool(lax.stop_gradient(changed), grid, batch)  # [B, n_h, n_w, F]
+            scores = score(gate, (mean * gate["kernel"]).sum(-1))  # [B, n_h, n_w]
             scores = jnp.where(is_new, 0.0, scores)
             runs = block["runs"] if "runs" in block else routing.gate(scores, threshold, self.rule) | is_new
             runs = runs & ~extra["is_padding"] if "is_padding" in extra else runs
@@ -304,10 +305,8 @@ class SkipVSR(BasicVSR):
         x = basicvsr.head(params["head"], frame["image"], basicvsr.arrive(arriving, frame))
         is_new = frame["extra"]["is_new"]
 
-        def compare(after, before, tile):  # rows add up as vectors; a sum over all pixels takes five times as long
-            rows = [jnp.abs(now - then) for now, then in zip(after, before, strict=True)]  # Eq. 5
-            weighted = jnp.dot(sum(rows), gate["kernel"], precision=lax.Precision.HIGHEST)
-            return nn.sigmoid(weighted.sum() / area[tile] + gate["bias"])  # Eq. 6
+        def compare(after, before, tile):
+            return score_of_tile(gate, after, before, area[tile])
 
         store, scores = routing.enter_tiles(self._take_apart(x, grid), compare, store, tiles)
 
@@ -340,7 +339,7 @@ class SkipVSR(BasicVSR):
 
     def _put_together(self, store: routing.TileStore, grid: patches.Grid) -> chex.Array:
         """The last layer: [n, p, q, F]."""
-        tiles = jnp.take(store.values, store.now[-1], axis=0, mode="clip")
+        tiles = store.layer(-1)
         if self.tiling == "patches":
             return tiles
         (n_h, n_w), (h, w), num_feat = grid.shape, grid.patch, tiles.shape[-1]
@@ -370,9 +369,18 @@ class SkipVSR(BasicVSR):
         return merged.reshape(-1, num, *merged.shape[1:])
 
 
-def score(gate: chex.ArrayTree, changed: chex.Array) -> chex.Array:
-    """S^ = sigmoid(W g(Delta) + b) (Eq. 6): mean change of each channel [..., F] -> confidence [...]."""
-    return nn.sigmoid((changed * gate["kernel"]).sum(-1) + gate["bias"])
+def score(gate: chex.ArrayTree, weighted: chex.Array) -> chex.Array:
+    """S^ = sigmoid(W g(Delta) + b) (Eq. 6), of W g(Delta): channels' mean changes, weighed by the gate's kernel."""
+    return nn.sigmoid(weighted + gate["bias"])
+
+
+def score_of_tile(gate: chex.ArrayTree, after: chex.Array, before: chex.Array, area: chex.Numeric) -> chex.Array:
+    """Eq. 5 and 6 of one tile, now and before [h, w, F], of which `area` pixels belong to the picture.
+
+    Rows add up as vectors; a sum over all pixels takes five times as long on a CPU.
+    """
+    rows = [jnp.abs(now - then) for now, then in zip(after, before, strict=True)]
+    return score(gate, jnp.dot(sum(rows), gate["kernel"], precision=lax.Precision.HIGHEST).sum() / area)
 
 
 def block_on_tiles(block: chex.ArrayTree, slab: chex.Array, valid: chex.Array) -> chex.Array:
