@@ -94,9 +94,7 @@ def key_of(job: Job, size: tuple[int, int], model: nn.Module, device: jax.Device
       device: None: JAX's default.
     """
     kind = (device or jax.devices()[0]).device_kind
-    fields = {
-        name: value for name, value in pretrained.changed_fields(model).items() if name not in ("chunks", "parallel")
-    }
+    fields = {name: value for name, value in pretrained.changed_fields(model).items() if name not in CHOSEN}
     network = " ".join([type(model).__name__, *(f"{name}={value}" for name, value in sorted(fields.items()))])
     versions = f"jaxdyn {__version__}, JAX {metadata.version('jax')}"
     return Key(job, f"{size[0]}x{size[1]}", network, kind, machine.describe(), versions)

@@ -273,12 +273,13 @@ def skipvsr_stages(model: skipvsr.SkipVSR, height: int, width: int) -> dict[str,
     """The cost of each part of SkipVSR on one frame.
 
     Keys: "flow", "warp", "head", "tail", of all pictures that travel by themselves, one execution; "gate", one tile
-    compared and scored; "tile", one residual block on one tile, its halo included; "merge" of patches.
+    compared and scored; "tile", one residual block on one tile, its halo included; "block", on all pictures as a whole;
+    "merge" of patches.
     """
     grid = model.grid(height, width)
     num, size = (1, (height, width)) if model.tiling == "frame" else (math.prod(grid.shape), grid.patch)
     stages = _vsr_stages(model, num, *size)
-    del stages["block"]
+    stages["block"] = _times(stages["block"], 1)
     params, (h, w), f, r = shapes(model)["params"], grid.patch, model.num_feat, skipvsr.HALO
 
     def tile(body, slab):
@@ -309,7 +310,8 @@ def block_route_cost(
 ) -> Cost:
     """What a Route costs, everything included: motion, gates, blocks, upsampling.
 
-    Packed execution runs exactly this.
+    Packed execution runs exactly this: tiles, and the whole picture where a block runs on so many of them that it takes
+    less time.
 
     Args:
       model: whose stages are counted.
@@ -324,11 +326,13 @@ def block_route_cost(
     blocks[:, 0, :first] = blocks[:, 1, last:] = False  # frames that are not visited
     num_tile = blocks[0, 0, 0, 0].size
     visited = batch * ((time - first) + last)  # frames, of both directions together
+    tiles, wholes = block_counts(model, blocks)
     counts = {
         "flow": 2 * batch * (time - 1),
         "warp": visited,
         "head": visited,
-        "tile": int(blocks.sum()),
+        "tile": int(tiles.sum()),
+        "block": int(wholes.sum()),
         "gate": visited * num_tile * (num_block + 1),
         "tail": batch * (last - first),
         "merge": batch * (last - first),
@@ -336,9 +340,27 @@ def block_route_cost(
     return Cost(tuple(_times(stage, counts[name]) for name, stage in stages.items()))
 
 
-def block_flops(model: skipvsr.SkipVSR, route: BlockRoute, height: int, width: int) -> np.ndarray:
-    """FLOPs of each frame, direction, block and tile: [B, 2, T, M, n_h, n_w]."""
-    return np.asarray(route.blocks) * skipvsr_stages(model, height, width)["tile"].flops
+def block_counts(model: skipvsr.SkipVSR, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How packed execution runs blocks: on how many tiles by themselves, and whether on the whole picture.
+
+    Args:
+      model: whose `is_whole` decides.
+      blocks: [..., n_h, n_w] bool, which tiles were chosen.
+
+    Returns:
+      [...] int and [...] bool.
+    """
+    blocks = np.asarray(blocks)
+    chosen, num_tile = blocks.sum(axis=(-2, -1)), math.prod(blocks.shape[-2:])
+    is_whole = np.asarray(model.is_whole(chosen, num_tile))
+    return np.where(is_whole, 0, chosen), is_whole
+
+
+def block_flops(model: skipvsr.SkipVSR, blocks: np.ndarray, height: int, width: int) -> np.ndarray:
+    """FLOPs of residual blocks as packed execution runs them: [..., n_h, n_w] bool -> [...]."""
+    stages = skipvsr_stages(model, height, width)
+    tiles, wholes = block_counts(model, blocks)
+    return tiles * stages["tile"].flops + wholes * stages["block"].flops
 
 
 # What the command line prints

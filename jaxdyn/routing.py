@@ -12,7 +12,8 @@ an item is a patch, a step a residual group, the level its exit.
 
 SkipVSR decides anew before every step, and its items may be neighbours that look at each other: `packed_tiles` applies
 one step to the chosen tiles of a picture and leaves the others where they are, and measures how much each tile changed
-since the picture before, which is what the next decision is made of.
+since the picture before, which is what the next decision is made of. Where most tiles are chosen, the whole picture may
+take less time than they do, and is computed in their place.
 
 Axes: N items or tiles, K choices, L highest level or number of layers, c items of a chunk; h, w sides of a tile, r its
 halo, F features.
@@ -320,6 +321,18 @@ Compare = Callable[[chex.Array, chex.Array, chex.Array], chex.Array]
 """(after [h, w, F], before [h, w, F], which tile) -> a number, not minus infinity; `jax.vmap` makes it one for many."""
 
 
+class Whole(NamedTuple):
+    """The other way to apply a step.
+
+    Attributes:
+      step: all tiles at once, as one picture: [N, h, w, F] -> the same.
+      is_used: [] bool, whether it is the quicker way; known at run time only.
+    """
+
+    step: Callable[[chex.Array], chex.Array]
+    is_used: chex.Array
+
+
 def tile_store(num_layer: int, tiles: Tiles, num_feat: int, dtype: np.dtype = np.float32) -> TileStore:
     """A store of L layers, before the first picture: everything is zero."""
     rows = jnp.arange(num_layer * tiles.num, dtype=jnp.int32).reshape(num_layer, tiles.num)
@@ -357,12 +370,16 @@ def packed_tiles(
     said: chex.Array,
     tiles: Tiles,
     chunk: int,
+    whole: Whole | None = None,
 ) -> tuple[TileStore, chex.Array]:
     """Apply a step to the chosen tiles of a picture, and compare the next layer with that of the picture before.
 
     Chosen tiles run up to `chunk` at a time, side by side along the width (`in_chunks`). Nothing but chosen tiles is
     computed; no other tile is touched, but for the comparison where the picture before had run this step. Where neither
     ran it, nothing has changed since the layer below, nor has what was said of it.
+
+    Tiles with their halo are more pixels than the picture, and small pictures are slower to compute. So where most are
+    chosen, `whole` may compute all of them at once; what it makes of the others is thrown away.
 
     Args:
       step: computes tiles from their slabs.
@@ -373,6 +390,7 @@ def packed_tiles(
       said: what `compare` said of `layer`: [N].
       tiles: how they lie.
       chunk: c, how many tiles run together.
+      whole: the step on all tiles as one picture, with the same result, and whether it is used; None: it never is.
 
     Returns:
       The store, and what `compare` said of the new layer: [N] float32.
@@ -385,7 +403,10 @@ def packed_tiles(
     (h, w), r, num_tile, num_feat = tiles.size, tiles.halo, tiles.num, store.values.shape[-1]
     chunk = min(chunk, num_tile)
     nothing = store.values.shape[0] - 1  # the row of zeros
-    store = _make_room(store, layer + 1, chosen)
+    in_tiles, written = chosen.sum(), chosen
+    if whole is not None:
+        in_tiles, written = jnp.where(whole.is_used, 0, in_tiles), chosen | whole.is_used
+    store = _make_room(store, layer + 1, written)
     now = jnp.append(lax.dynamic_index_in_dim(store.now, layer, keepdims=False), nothing)  # [N + 1]; N = no neighbour
     before = lax.dynamic_index_in_dim(store.before, layer + 1, keepdims=False)
     own = (layer + 1) * num_tile + jnp.arange(num_tile, dtype=jnp.int32)
@@ -419,9 +440,19 @@ def packed_tiles(
 
         return lax.fori_loop(0, width, put, values), said.at[index].set(value)
 
-    values, said = in_chunks(chosen.sum(), chunk, run_chunk, (store.values, said))
+    def run_whole(_, state):
+        values, _ = state
+        x = jnp.take(values, now[:num_tile], axis=0, mode="clip")
+        after = jnp.where(chosen[:, None, None, None], whole.step(x), x)
+        then = jnp.take(values, before, axis=0, mode="clip")
+        said = jax.vmap(compare)(after, then, jnp.arange(num_tile))
+        return lax.dynamic_update_slice_in_dim(values, after, _after_reading(own[0], said.max()), 0), said
 
-    is_compared = ~chosen & lax.dynamic_index_in_dim(store.ran, layer + 1, keepdims=False)
+    values, said = in_chunks(in_tiles, chunk, run_chunk, (store.values, said))
+    if whole is not None:  # a loop, not a condition: it writes in place
+        values, said = lax.fori_loop(0, whole.is_used.astype(jnp.int32), run_whole, (values, said))
+
+    is_compared = ~written & lax.dynamic_index_in_dim(store.ran, layer + 1, keepdims=False)
     to_compare = jnp.argsort(~is_compared, stable=True)
 
     def compare_one(turn, said):  # one by one, which compiles fastest; they are few
@@ -429,7 +460,7 @@ def packed_tiles(
         return said.at[index].set(compared(values, gather(values, now[index], alone), index))
 
     said = lax.fori_loop(0, is_compared.sum(), compare_one, said)
-    rows = jnp.where(chosen, own, now[:num_tile])
+    rows = jnp.where(written, own, now[:num_tile])
     return store._replace(
         values=values, now=store.now.at[layer + 1].set(rows), ran=store.ran.at[layer + 1].set(chosen)
     ), said

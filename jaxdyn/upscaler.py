@@ -202,14 +202,18 @@ class Upscaler:
         probes = [_probe(*window) for window in windows]
         sizes = [frames.shape[1:3] for frames, _ in windows]
 
-        def share_of(runs: Iterable[float]) -> float:
-            """The share where a share of the blocks runs, by window."""
-            return float(np.mean([self._share_of(part, *size) for part, size in zip(runs, sizes, strict=True)]))
+        def share_of(spent: Iterable[float]) -> float:
+            """The share where blocks take so many FLOPs, by window."""
+            return float(np.mean([self._share_of(part, *size) for part, size in zip(spent, sizes, strict=True)]))
 
         def shares(threshold: float) -> tuple[float, np.ndarray]:
             """The share of a frame in the middle of a long clip, and all scores."""
             found = [self._scores(*probe, threshold) for probe in probes]
-            share = share_of(blocks[is_real].mean() for blocks, _, is_real in found)
+            ran = [blocks[is_real] for blocks, _, is_real in found]  # [frames, M, n_h, n_w]
+            share = share_of(
+                flops.block_flops(self.model, blocks, *size).sum(axis=-1).mean()
+                for blocks, size in zip(ran, sizes, strict=True)
+            )
             return share, np.concatenate([s[is_real].ravel() for _, s, is_real in found])
 
         most, scores = shares(0.0)
@@ -313,25 +317,27 @@ class Upscaler:
         if self.execution == "masked":
             route = BlockRoute(np.ones_like(route.blocks))
         cost = flops.block_route_cost(self.model, route, height, width, keep)
-        name = flops.skipvsr_stages(self.model, height, width)["tile"].name
-        own = route.blocks[0].sum(axis=(0, 2, 3, 4))[slice(*keep)]  # tiles that run on each kept frame
+        stages = flops.skipvsr_stages(self.model, height, width)
+        counts = flops.block_counts(self.model, route.blocks[0])  # [2, n, M] each
+        own = [count.sum(axis=(0, 2))[slice(*keep)] for count in counts]  # on each kept frame
 
-        def of_frame(tiles: int) -> Cost:
-            excess = {name: tiles - float(own.mean())}
+        def of_frame(index: int) -> Cost:
+            excess = {
+                stages[name].name: float(count[index] - count.mean())
+                for name, count in zip(("tile", "block"), own, strict=True)
+            }
             return Cost(tuple(dataclasses.replace(s, times=s.times / num + excess.get(s.name, 0)) for s in cost.stages))
 
-        return [of_frame(int(tiles)) for tiles in own]
+        return [of_frame(index) for index in range(num)]
 
-    def _share_of(self, runs: float, height: int, width: int) -> float:
-        """The share of the dense FLOPs where a share of the blocks runs, in a whole window."""
+    def _share_of(self, spent: float, height: int, width: int) -> float:
+        """The share of the dense FLOPs where a direction's blocks take so many FLOPs a frame, in a whole window."""
         length = self.window_length(height, width)
         num = length + 2 * OVERLAP
         grid = self.model.grid(height, width).shape
         none = BlockRoute(np.zeros((1, 2, num, self.model.num_block, *grid), bool))
         rest = flops.block_route_cost(self.model, none, height, width, keep=(OVERLAP, OVERLAP + length)).flops
-        tile = flops.skipvsr_stages(self.model, height, width)["tile"].flops
-        tiles = 2 * (length + OVERLAP) * self.model.num_block * grid[0] * grid[1]
-        return (rest + runs * tiles * tile) / (length * self.dense_cost(height, width).flops)
+        return (rest + 2 * (length + OVERLAP) * spent) / (length * self.dense_cost(height, width).flops)
 
 
 GPU_PARALLEL = 32

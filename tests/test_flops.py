@@ -161,7 +161,7 @@ def test_spynet_and_skipvsr_are_described():
 def upscaler(request) -> SkipVSR:
     """A small network, 2 x 3 tiles."""
     return models.build(
-        "skipvsr", num_feat=4, num_block=3, num_hr=4, motion="dis", tiling=request.param, tile=6, stride=5
+        "skipvsr", num_feat=4, num_block=3, num_hr=4, motion="dis", tiling=request.param, tile=6, stride=5, whole=0.8
     )
 
 
@@ -169,18 +169,24 @@ def block_route(share, seed=0):
     return BlockRoute(np.random.RandomState(seed).rand(2, 2, 4, 3, 2, 3) < share)
 
 
-def test_a_block_routes_cost_is_linear_in_its_tiles(upscaler):
+def test_a_block_routes_cost_is_that_of_its_tiles_and_of_whole_frames(upscaler):
+    """A block on five or six of six tiles, 0.8 of them and over, runs on the frame as a whole."""
     stages = flops.skipvsr_stages(upscaler, 11, 13)
     fixed = flops.block_route_cost(upscaler, block_route(0), 11, 13).flops
     assert fixed > 0
     for share in (0.3, 0.7, 1.0):
         route = block_route(share)
         cost = flops.block_route_cost(upscaler, route, 11, 13)
-        assert cost.flops == pytest.approx(fixed + route.blocks.sum() * stages["tile"].flops)
-        by_tile = flops.block_flops(upscaler, route, 11, 13)
-        assert by_tile.shape == route.blocks.shape
-        tile = next(stage for stage in cost.stages if stage.name == stages["tile"].name)
-        assert by_tile.sum() == pytest.approx(tile.flops * tile.times)
+        wanted = np.zeros(route.blocks.shape[:4])
+        for place in np.ndindex(wanted.shape):
+            number = route.blocks[place].sum()
+            wanted[place] = stages["block"].flops if number >= 5 else number * stages["tile"].flops
+        assert cost.flops == pytest.approx(fixed + wanted.sum())
+        np.testing.assert_allclose(flops.block_flops(upscaler, route.blocks, 11, 13), wanted)
+        times = {stage.name: stage.times for stage in cost.stages}
+        assert times[stages["tile"].name] * stages["tile"].flops == pytest.approx(
+            wanted[wanted != stages["block"].flops].sum()
+        )
 
 
 def test_what_is_always_computed_is_counted_once_for_each_picture(upscaler):
@@ -189,7 +195,7 @@ def test_what_is_always_computed_is_counted_once_for_each_picture(upscaler):
         name: next(s.times for s in flops.block_route_cost(upscaler, block_route(0), 11, 13).stages if s.name == named)
         for name, named in ((k, v.name) for k, v in flops.skipvsr_stages(upscaler, 11, 13).items())
     }
-    wanted = {"warp": 16, "head": 16, "tile": 0, "gate": 16 * 6 * 4, "tail": 8}
+    wanted = {"warp": 16, "head": 16, "tile": 0, "block": 0, "gate": 16 * 6 * 4, "tail": 8}
     assert times == wanted | ({"merge": 8} if upscaler.tiling == "patches" else {})
 
 
@@ -209,7 +215,8 @@ def test_frames_that_are_not_visited_cost_nothing(upscaler):
     cost = flops.block_route_cost(upscaler, route, 11, 13, keep)
     assert cost == flops.block_route_cost(upscaler, BlockRoute(visited), 11, 13, keep)
     times = {stage.name: stage.times for stage in cost.stages}
-    assert times[stages["tile"].name] == 2 * (3 + 3) * 3 * 6
+    assert times[stages["tile"].name] == 0
+    assert times[stages["block"].name] == 2 * (3 + 3) * 3
     assert times[stages["head"].name] == 2 * (3 + 3)
     assert times[stages["tail"].name] == 2 * 2
 

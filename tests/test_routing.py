@@ -197,8 +197,19 @@ def read(store, layer):
     return canvas[:HEIGHT, :WIDTH]
 
 
-def runner(chunk, calls=None):
-    """`packed_tiles` of the scenario, traced once; `calls` notes how many tiles run together."""
+def add_neighbours_everywhere(tiles):
+    """The step on all tiles as one picture: [9, 2, 3, F] -> the same."""
+    canvas = tiles.reshape(3, 3, 2, 3, -1).swapaxes(1, 2).reshape(6, 9, -1)
+    inside = np.pad(np.ones((HEIGHT, WIDTH, 1), bool), ((0, 1), (0, 2), (0, 0)))
+    after = add_neighbours(
+        jnp.pad(canvas, ((1, 1), (0, 0), (0, 0)))[None], jnp.pad(inside, ((1, 1), (0, 0), (0, 0)))[None]
+    )
+    return after.reshape(3, 2, 3, 3, -1).swapaxes(1, 2).reshape(tiles.shape)
+
+
+def runner(chunk, calls=None, least=NUM_TILE + 1):
+    """`packed_tiles` of the scenario, traced once, as a whole where `least` tiles are chosen; `calls` notes how many
+    tiles run together."""
 
     def step(slab, valid):
         if calls is not None:
@@ -208,17 +219,18 @@ def runner(chunk, calls=None):
     @jax.jit
     @chex.assert_max_traces(1)
     def run(store, layer, chosen, said):
-        return routing.packed_tiles(step, compare, store, layer, chosen, said, tiles(), chunk)
+        whole = routing.Whole(add_neighbours_everywhere, chosen.sum() >= least) if least <= NUM_TILE else None
+        return routing.packed_tiles(step, compare, store, layer, chosen, said, tiles(), chunk, whole)
 
     chex.clear_trace_counter()
     return run
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 4, 20])
-def test_packed_tiles_compute_the_chosen_and_compare_all_with_the_picture_before(chunk, random):
+@pytest.mark.parametrize(("chunk", "least"), [(1, 10), (2, 10), (4, 10), (20, 10), (2, 9), (4, 5), (4, 1)])
+def test_packed_tiles_compute_the_chosen_and_compare_all_with_the_picture_before(chunk, least, random):
     """Pictures one after the other, each step with a choice of its own, from no tile to all."""
     calls = []
-    run, begin = runner(chunk, calls), jax.jit(enter)
+    run, begin = runner(chunk, calls, least), jax.jit(enter)
     store = routing.tile_store(NUM_STEP + 1, tiles(), NUM_FEAT)
     before = [np.zeros((HEIGHT, WIDTH, NUM_FEAT))] * (NUM_STEP + 1)
     for _ in range(8):
@@ -231,7 +243,7 @@ def test_packed_tiles_compute_the_chosen_and_compare_all_with_the_picture_before
             calls.clear()
             store, said = run(store, layer, chosen, said)
             jax.effects_barrier()
-            assert sum(calls) == chosen.sum()
+            assert sum(calls) == (0 if chosen.sum() >= least else chosen.sum())
             assert all(call <= chunk for call in calls)
             np.testing.assert_array_equal(said, expected_said(layers[layer + 1], before[layer + 1]))
         for layer, wanted in enumerate(layers):

@@ -18,6 +18,9 @@ Two tilings, a field of the network:
   is computed from its own pixels and the two around it that its convolutions see, so the result equals the masked
   whole frame exactly: no seams, and motion that sees further than 48 px. `Differs:` from the paper, for that reason.
 
+Where a block runs on most tiles, their halos are more work than the tiles that it skips: packed execution then runs the
+block on the whole picture, keeps what was chosen and counts all of it (`SkipVSR.is_whole`).
+
 Axes: B clips, T frames, H and W of a small frame; n_h, n_w grid of tiles, N = n_h n_w; p, q sides of a picture that
 travels by itself (the frame, or a patch), n of them in a clip (1 or N); F features, M blocks, L targets.
 """
@@ -59,6 +62,8 @@ class SkipVSR(BasicVSR):
       interval: every interval-th block is a target of Eq. 7 and 11, the last block always.
       alpha: the threshold where none is given; 0 runs every block.
       parallel: how many tiles run side by side in packed execution.
+      whole: the share of a picture's tiles from which on packed execution runs a block on the picture as a whole,
+        because its tiles with their halo would take longer. 1: where all of them run; over 1: never.
     """
 
     tiling: Literal["frame", "patches"] = "frame"
@@ -68,6 +73,7 @@ class SkipVSR(BasicVSR):
     interval: int = 6
     alpha: float = 0.0
     parallel: int = 6
+    whole: float = 1.0
 
     def setup(self):
         """BasicVSR's parts and the two gates."""
@@ -79,6 +85,8 @@ class SkipVSR(BasicVSR):
         for name, least in (("tile", HALO), ("interval", 1), ("parallel", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} (={getattr(self, name)}) must be at least {least}")
+        if not self.whole > 0:
+            raise ValueError(f"whole (={self.whole}) must be over 0, the share of tiles")
         self.gates = {name: self.param(f"gate_{name}", _gate, self.num_feat) for name in DIRECTIONS}
 
     def grid(self, height: int, width: int) -> patches.Grid:
@@ -89,6 +97,10 @@ class SkipVSR(BasicVSR):
         sides = [math.ceil(side / count) for side, count in zip((height, width), counts, strict=True)]
         rows, columns = (tuple(range(0, n * side, side)) for n, side in zip(counts, sides, strict=True))
         return patches.Grid(height, width, rows, columns, tuple(sides))
+
+    def is_whole(self, num_chosen: chex.Numeric, num_tile: int) -> chex.Numeric:
+        """Whether packed execution of a block takes the whole picture and not tiles: where `whole` of them run."""
+        return (num_chosen > 0) & (num_chosen >= math.ceil(self.whole * num_tile))
 
     @property
     def targets(self) -> tuple[int, ...]:
@@ -321,13 +333,24 @@ class SkipVSR(BasicVSR):
             step = functools.partial(block_on_tiles, basicvsr.block_at(params["body"], number))
             now = {"scores": found, "runs": runs}
             notes = jax.tree.map(lambda all_, one: all_.at[number].set(one), notes, now)
-            return *routing.packed_tiles(step, compare, store, number, runs, scores, tiles, self.parallel), notes
+            whole = None
+            if self.whole <= 1:
+                whole = routing.Whole(
+                    functools.partial(self._block_on_all, params["body"], number, grid),
+                    self.is_whole(runs.sum(), tiles.num),
+                )
+            made = routing.packed_tiles(step, compare, store, number, runs, scores, tiles, self.parallel, whole)
+            return *made, notes
 
         shape = (self.num_block, tiles.num)
         notes = {"scores": jnp.zeros(shape, scores.dtype), "runs": jnp.zeros(shape, bool)}
         store, _, notes = lax.fori_loop(0, self.num_block, one_block, (store, scores, notes))
         notes = jax.tree.map(lambda leaf: leaf.reshape(-1, *grid.shape), notes)  # [M, n_h, n_w]
-        return (self._put_together(store, grid), store), notes
+        return (self._put_together(store.layer(-1), grid), store), notes
+
+    def _block_on_all(self, body: chex.ArrayTree, number: chex.Array, grid: patches.Grid, x: chex.Array) -> chex.Array:
+        """A residual block on all tiles as one picture: [N, h, w, F] -> the same."""
+        return self._take_apart(basicvsr.residual_block(body, number, self._put_together(x, grid)), grid)
 
     def _take_apart(self, x: chex.Array, grid: patches.Grid) -> chex.Array:
         """The tiles of what travels: [n, p, q, F] -> [N, h, w, F]."""
@@ -337,9 +360,8 @@ class SkipVSR(BasicVSR):
         canvas = jnp.pad(x[0], ((0, n_h * h - grid.height), (0, n_w * w - grid.width), (0, 0)))
         return canvas.reshape(n_h, h, n_w, w, num_feat).swapaxes(1, 2).reshape(-1, h, w, num_feat)
 
-    def _put_together(self, store: routing.TileStore, grid: patches.Grid) -> chex.Array:
-        """The last layer: [n, p, q, F]."""
-        tiles = store.layer(-1)
+    def _put_together(self, tiles: chex.Array, grid: patches.Grid) -> chex.Array:
+        """What travels, of its tiles: [N, h, w, F] -> [n, p, q, F]."""
         if self.tiling == "patches":
             return tiles
         (n_h, n_w), (h, w), num_feat = grid.shape, grid.patch, tiles.shape[-1]

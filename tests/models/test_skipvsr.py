@@ -59,14 +59,14 @@ def some_route(model, seed, batch=2):
     return BlockRoute(np.random.RandomState(seed).rand(*shape) < share)
 
 
-def runner(tiling, execution, is_routed=False, rule="above", batch=2, parallel=3, keep=None):
+def runner(tiling, execution, is_routed=False, rule="above", batch=2, parallel=3, keep=None, whole=1.0):
     """One network, compiled once: (threshold or Route, params, starts) -> (large, aux), for the first `batch` clips."""
-    return compiled(tiling, execution, is_routed, rule, batch, parallel, keep)
+    return compiled(tiling, execution, is_routed, rule, batch, parallel, keep, whole)
 
 
 @functools.cache
-def compiled(tiling, execution, is_routed, rule, batch, parallel, keep):
-    model, traces = build(tiling, rule=rule, parallel=parallel), []
+def compiled(tiling, execution, is_routed, rule, batch, parallel, keep, whole):
+    model, traces = build(tiling, rule=rule, parallel=parallel, whole=whole), []
     clip, motion, _ = jax.tree.map(lambda leaf: leaf[:batch], inputs())
 
     @jax.jit
@@ -257,11 +257,11 @@ def test_masked_equals_the_loop_where_the_gates_decide(tiling, rule):
 
 
 @pytest.mark.parametrize(
-    ("tiling", "rule", "batch", "parallel"), [("frame", "above", 2, 3), ("patches", "below", 1, 9)]
+    ("tiling", "rule", "batch", "parallel", "whole"), [("frame", "above", 2, 3, 2.0), ("patches", "below", 1, 9, 0.5)]
 )
-def test_packed_equals_masked_where_the_gates_decide(tiling, rule, batch, parallel):
+def test_packed_equals_masked_where_the_gates_decide(tiling, rule, batch, parallel, whole):
     _, masked = runner(tiling, "masked", rule=rule)
-    _, packed = runner(tiling, "packed", rule=rule, batch=batch, parallel=parallel)
+    _, packed = runner(tiling, "packed", rule=rule, batch=batch, parallel=parallel, whole=whole)
     for threshold in THRESHOLDS:
         check_equal(packed(threshold), masked(threshold), batch)
 
@@ -277,12 +277,12 @@ def test_masked_equals_the_loop_for_any_route(tiling, keep):
 
 
 @pytest.mark.parametrize(
-    ("tiling", "batch", "parallel", "keep"),
-    [("frame", 1, 1, (1, 3)), ("patches", 2, 2, None)],
+    ("tiling", "batch", "parallel", "keep", "whole"),
+    [("frame", 1, 1, (1, 3), 0.5), ("patches", 2, 2, None, 1.0)],
 )
-def test_packed_equals_masked_for_any_route(tiling, batch, parallel, keep):
+def test_packed_equals_masked_for_any_route(tiling, batch, parallel, keep, whole):
     model, masked = runner(tiling, "masked", is_routed=True, keep=keep)
-    _, packed = runner(tiling, "packed", is_routed=True, batch=batch, parallel=parallel, keep=keep)
+    _, packed = runner(tiling, "packed", is_routed=True, batch=batch, parallel=parallel, keep=keep, whole=whole)
     for seed in range(10):
         route = some_route(model, seed)
         first = BlockRoute(route.blocks[:batch])
@@ -531,7 +531,9 @@ def test_published_weights_in_tiles(shared, monkeypatch):
 
 
 def apply(tiling="frame", clip=None, **given):
-    fields = {name: given.pop(name) for name in ("rule", "interval", "parallel", "stride", "tile") if name in given}
+    fields = {
+        name: given.pop(name) for name in ("rule", "interval", "parallel", "stride", "tile", "whole") if name in given
+    }
     model, (own, motion, _) = build(tiling, **fields), inputs()
     clip = own if clip is None else clip
     call = lambda clip: model.apply({"params": parameters()}, clip, **{"motion": motion, **given})  # noqa: E731
@@ -560,6 +562,7 @@ BLOCK_SHAPE = (2, 2, TIME, BLOCKS, 2, 3)
         ({"tile": 0}, r"tile \(=0\) must be at least 2"),
         ({"tiling": "patches", "stride": 7}, r"stride \(=7\) must be between 1 and patch \(=6\)"),
         ({"execution": "packed", "parallel": 0}, r"parallel \(=0\) must be at least 1"),
+        ({"whole": 0.0}, r"whole \(=0\.0\) must be over 0"),
         ({"keep": (2, 5)}, r"keep \(=\(2, 5\)\) must be \(first, last\) with 0 <= first < last <= 4"),
         ({"keep": (2, 2)}, r"keep \(=\(2, 2\)\)"),
         ({"starts": np.zeros((2, 3), bool)}, r"starts has shape \(2, 3\), expected \(2, 4\)"),
