@@ -123,12 +123,11 @@ class Table:
         if name == "finders":
             return [Network(_label(weights, name), dense, packed)]
         if name == "exits":
-            depths = range(model.first_exit, model.num_group + 1)
-            return [self._fixed(weights, packed, 0, depth) for depth in depths]
+            return [self._fixed(weights, packed, 0, depth) for depth in model.depths]
         budget, fixed = budget_of(name), re.fullmatch(r"exit(\d+)(?:/([124]))?", name)
         if budget is not None:
             return [Network(_label(weights, f"budget {100 * budget:g}%"), dense, packed, budget=budget)]
-        if fixed and model.first_exit <= int(fixed[1]) <= model.num_group:
+        if fixed and int(fixed[1]) in model.depths:
             return [self._fixed(weights, packed, SCALES.index(int(fixed[2] or 1)), int(fixed[1]))]
         return []
 

@@ -140,7 +140,7 @@ def _exit_rows(routed: Interpolator, triplets: Sequence[_Triplet], dense: Cost, 
     """A row for each exit, all patches at full scale."""
     model, (height, width), rows = routed.model, triplets[0].middle.shape[:2], []
     shape = (1, *model.grid(height, width).shape)
-    for level in range(model.first_exit, model.num_group + 1):
+    for level in model.depths:
         route = Route(np.zeros(shape, np.int32), np.full(shape, level, np.int32))
         made = [routed.middle(*_ends(triplet), route) for triplet in triplets]
         psnr = [float(metrics.psnr(one.frame, triplet.middle)) for one, triplet in zip(made, triplets, strict=True)]

@@ -118,8 +118,7 @@ NUM_HALVING = 12
 def _choices(model: CainSD, table: np.ndarray) -> np.ndarray:
     """(scale, depth) of every choice that the finders have, from the cheapest to the dearest."""
     scales = range(len(SCALES)) if model.fixed_scale is None else [model.fixed_scale]
-    depths = range(model.first_exit, model.num_group + 1)
-    depths = depths if model.fixed_depth is None else [model.fixed_depth]
+    depths = model.depths if model.fixed_depth is None else [model.fixed_depth]
     return np.array(sorted(((s, d) for s in scales for d in depths), key=lambda choice: table[choice]))
 
 

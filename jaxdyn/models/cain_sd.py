@@ -117,14 +117,19 @@ class CainSD(nn.Module):
             self.depth_net = Finder(self.num_exit)
 
     @property
+    def depths(self) -> range:
+        """The depths that a patch can choose from: 1 to num_group, with `has_exit0` from 0."""
+        return range(0 if self.has_exit0 else 1, self.num_group + 1)
+
+    @property
     def num_exit(self) -> int:
-        """K_d: how many depths a patch can choose from."""
-        return self.num_group + self.has_exit0
+        """K_d: how many depths there are."""
+        return len(self.depths)
 
     @property
     def first_exit(self) -> int:
-        """The depth that is the first to choose from: 0 with `has_exit0`, else 1."""
-        return 0 if self.has_exit0 else 1
+        """The least depth."""
+        return self.depths[0]
 
     @property
     def fixed_choices(self) -> tuple[int | None, int | None]:
@@ -134,8 +139,8 @@ class CainSD(nn.Module):
     @property
     def choice_costs(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """What `cost_bias` weighs: the share of the pixels at each scale, and of the groups at each exit."""
-        depths = tuple(depth / self.num_group for depth in range(self.first_exit, self.num_group + 1))
-        return tuple(1 / scale**2 for scale in SCALES), depths
+        shares = tuple(depth / self.num_group for depth in self.depths)
+        return tuple(1 / scale**2 for scale in SCALES), shares
 
     def grid(self, height: int, width: int) -> patches.Grid:
         """Where the patches of a frame lie."""
