@@ -24,7 +24,7 @@ borders of tiles, so what ships is their mean with the weights before (`train.ma
         --config.stages.student.alphas="(0.94, 0.99)"
 
 Vid4's calendar and foliage, Y PSNR at threshold 0: 21.06 and 24.25 dB, after the first command 21.41 and 24.39, after
-the second 21.52 and 24.43, the mean 21.55 and 24.44, and 21.31 and 24.29 at 71 % of the dense FLOPs; bicubic 20.31 and
+the second 21.52 and 24.43, the mean 21.55 and 24.44, and 21.31 and 24.29 at 69 % of the dense FLOPs; bicubic 20.31 and
 23.49 (python -m eval.main --protocol vid4-y --data FOLDER --partial --rows bicubic,alpha0,alpha0.937 --details).
 
 tiny: every stage in seconds on two CPU cores, for tests; no score. tiny-spynet: likewise the published curriculum, with

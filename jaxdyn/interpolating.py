@@ -44,7 +44,7 @@ class Interpolator(Protocol):
     def dense_cost(self, height: int, width: int) -> Any:
         """`types.Cost` of the dense network for one frame."""
 
-    def meet(self, budget: float, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    def meet(self, budget: float, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | tuple[float, float]:
         """Sets, and gives, what brings the executed share of the dense FLOPs on these pairs nearest to a budget."""
 
     def densely(self) -> "Interpolator | None":
@@ -93,7 +93,8 @@ class Interpolation(Run):
         pairs = sampling.sample_pairs(self.clip, self.part, keep_partial)
         if pairs:
             bias = self.interpolator.meet(budget, pairs)
-            self.found = f"a bias of {bias:.3g} on the finders' logits comes nearest to the budget of {100 * budget:g}%"
+            numbers = " and ".join(f"{part:.3g}" for part in (bias if isinstance(bias, tuple) else (bias,)))
+            self.found = f"a bias of {numbers} on the finders' logits comes nearest to the budget of {100 * budget:g}%"
             self.found += f" on {plural(len(pairs), 'sampled pair')}"
         else:
             self.output.notes.append("the budget changed nothing: no two neighbouring frames show motion")

@@ -17,7 +17,7 @@ from flax import linen as nn
 from jaxdyn import flops, motion
 from jaxdyn.errors import UserError
 from jaxdyn.models.cain import CAIN
-from jaxdyn.models.cain_sd import CainSD
+from jaxdyn.models.cain_sd import CainSD, biases_of
 from jaxdyn.programs import Programs
 from jaxdyn.types import SCALES, Cost, Route
 
@@ -28,6 +28,9 @@ it reduced."""
 
 NUM_HALVING = 24
 """How often the interval of biases is halved."""
+
+MISSED = 0.05
+"""By how much of the dense FLOPs a bias on both finders may miss a budget before one on DepthNet alone is tried."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +119,14 @@ class Interpolator:
             return None
         return Interpolator(self.model, self.variables, "dense", self.device, self._programs.folder)
 
-    def meet(self, budget: float, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
+    def meet(self, budget: float, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float | tuple[float, float]:
         """Sets, and gives, the bias on the finders' logits that brings the executed share of the dense FLOPs nearest to
-        a budget.
+        a budget: see `CainSD.cost_bias`.
 
         The finders see motion and difference alone, so their scores of the pairs say what any bias would cost; the
-        network itself does not run.
+        network itself does not run. One bias on both finders is preferred. Where it misses the budget by more than
+        `MISSED`, the bias may be on DepthNet's alone: a reduced scale is no cheaper where super-resolution takes more
+        than the trunk.
 
         Args:
           budget: a share, over 0.
@@ -140,19 +145,28 @@ class Interpolator:
         costs = self.model.choice_costs
 
         @functools.cache
-        def share(bias: float) -> float:
+        def miss(bias: float | tuple[float, float]) -> float:
+            """How far the share is above the budget."""
             routes = [(route_of(self.model, *logits, bias), size) for logits, size in found]
-            return float(np.mean([self._cost(route, *size).share(self.dense_cost(*size)) for route, size in routes]))
+            costs = [self._cost(route, *size).share(self.dense_cost(*size)) for route, size in routes]
+            return float(np.mean(costs)) - budget
 
         largest = max(float(np.ptp(part)) for logits, _ in found for part in logits if part is not None)
         gap = min(float(np.abs(np.diff(cost)).min(initial=1.0)) for cost in costs)
-        low, high = -(largest + 1) / gap, (largest + 1) / gap  # where every patch takes what is dearest, and cheapest
-        trials = [0.0, low, high]
-        for _ in range(NUM_HALVING):
-            middle = (low + high) / 2
-            trials.append(middle)
-            low, high = (middle, high) if share(middle) > budget else (low, middle)
-        best = min(trials, key=lambda bias: (abs(share(bias) - budget), abs(bias)))
+        most = (largest + 1) / gap  # where every patch takes what is cheapest; below 0, what is dearest
+
+        def nearest(of: Callable[[float], float | tuple[float, float]]) -> float | tuple[float, float]:
+            low, high = -most, most
+            trials = [0.0, low, high]
+            for _ in range(NUM_HALVING):
+                middle = (low + high) / 2
+                trials.append(middle)
+                low, high = (middle, high) if miss(of(middle)) > 0 else (low, middle)
+            return of(min(trials, key=lambda bias: (abs(miss(of(bias))), abs(bias))))
+
+        best = nearest(lambda bias: bias)
+        if abs(miss(best)) > MISSED and model.fixed_depth is None:
+            best = min(best, nearest(lambda bias: (0.0, bias)), key=lambda bias: abs(miss(bias)))
         self.model = self.model.clone(cost_bias=best)
         return best
 
@@ -213,7 +227,10 @@ def full_route(model: CainSD, batch: int, height: int, width: int) -> Route:
 
 
 def route_of(
-    model: CainSD, scale_logits: np.ndarray | None, depth_logits: np.ndarray | None, bias: float = 0.0
+    model: CainSD,
+    scale_logits: np.ndarray | None,
+    depth_logits: np.ndarray | None,
+    bias: float | tuple[float, float] = 0.0,
 ) -> Route:
     """What finders choose by their scores, and a network whose choice of scale or of depth is fixed.
 
@@ -226,9 +243,9 @@ def route_of(
     scale, depth = (
         np.full(shape, fixed, np.int32)
         if logits is None
-        else (logits - bias * np.array(costs)).argmax(-1).astype(np.int32)
-        for logits, fixed, costs in zip(
-            (scale_logits, depth_logits), model.fixed_choices, model.choice_costs, strict=True
+        else (logits - part * np.array(costs)).argmax(-1).astype(np.int32)
+        for logits, fixed, costs, part in zip(
+            (scale_logits, depth_logits), model.fixed_choices, model.choice_costs, biases_of(bias), strict=True
         )
     )
     return Route(scale, depth + model.first_exit)

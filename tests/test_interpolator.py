@@ -153,6 +153,24 @@ def test_a_budget_is_met_on_pairs_of_any_sizes(shipped_kind):
     assert abs(share(best) - 0.6) <= min(abs(share(bias) - 0.6) for bias in others) + 1e-9
 
 
+def test_a_budget_is_met_by_depth_alone_where_super_resolution_is_dearer_than_the_trunk(shipped_kind):
+    model = shipped_kind[0].clone(is_aligned=False, has_exit0=False, num_group=4, num_feat=32)
+    variables, frames = jax.tree.map(np.array, drawn(model)), moving_pair()
+    variables["params"]["scale_net"]["conv3"]["bias"][0] += 10.0  # full scale everywhere
+    variables["params"]["depth_net"]["conv3"]["bias"][-1] += 10.0  # and the last exit
+    made = interpolator.Interpolator(model, variables)
+    whole = made.middle(*frames)
+    shallow = Route(whole.route.scale, np.minimum(whole.route.depth, 1))  # the least that depth alone can do
+    cost = flops.route_cost(model, shallow, HEIGHT, WIDTH)
+    budget = cost.share(made.dense_cost(HEIGHT, WIDTH))
+    table = flops.patch_costs(model, HEIGHT, WIDTH)
+    assert (table[1:, 1] > table[0, -1]).all()  # reduced scales to the first exit, full scale to the last
+    assert budget < whole.cost.share(made.dense_cost(HEIGHT, WIDTH)) - interpolator.MISSED
+    scale_bias, depth_bias = made.meet(budget, [frames])
+    assert (scale_bias, depth_bias > 0) == (0.0, True)
+    assert made.middle(*frames).cost.share(made.dense_cost(HEIGHT, WIDTH)) == pytest.approx(budget, abs=1e-6)
+
+
 def test_a_budget_needs_a_choice_and_frames(shipped_kind):
     with pytest.raises(UserError, match="same path everywhere"):
         interpolator.Interpolator(*shipped_kind, execution="dense").meet(0.5, [moving_pair()])

@@ -49,6 +49,11 @@ ALIGNED_WINDOW = 16
 """Patches with aligned sources that are on their way at once: each keeps its candidates, 7 MB at 256 x 256."""
 
 
+def biases_of(bias: float | tuple[float, float]) -> tuple[float, float]:
+    """`CainSD.cost_bias` of ScaleNet and of DepthNet."""
+    return bias if isinstance(bias, tuple) else (bias, bias)
+
+
 class CainSD(nn.Module):
     """The dynamic network: `(frame0, frame1, motion=None, route=None, execution=...) -> (frame, aux)`.
 
@@ -63,7 +68,8 @@ class CainSD(nn.Module):
       fixed_scale: index into `SCALES` that every patch gets (CAIN-D has no ScaleNet), or None: ScaleNet decides.
       fixed_depth: exit that every patch takes (CAIN-S has no DepthNet), or None: DepthNet decides.
       cost_bias: how much the finders' logits are lowered for each choice, times its cost: a share of the pixels
-        at a scale, of the groups at a depth. `Differs:` 0 is the paper's; above it the network is cheaper.
+        at a scale, of the groups at a depth. Two numbers: of ScaleNet's, of DepthNet's. `Differs:` 0 is the paper's;
+        above it the network is cheaper.
       chunks: how many patches of each scale run side by side in packed execution; what is left over runs in fewer.
     """
 
@@ -80,7 +86,7 @@ class CainSD(nn.Module):
     sees: tuple[str, str] = ("motion", "difference")
     fixed_scale: int | None = None
     fixed_depth: int | None = None
-    cost_bias: float = 0.0
+    cost_bias: float | tuple[float, float] = 0.0
     chunks: tuple[int, int, int] = (6, 6, 6)
 
     def setup(self):
@@ -240,15 +246,15 @@ class CainSD(nn.Module):
             depth_mask = jax.nn.one_hot(route.depth - self.first_exit, self.num_exit)
             return {"route": route, "scale_mask": scale_mask, "depth_mask": depth_mask}
 
-        def choose(logits, fixed, costs):
+        def choose(logits, fixed, costs, bias):
             num_choice = len(costs)
             if fixed is not None:
                 return jnp.broadcast_to(jax.nn.one_hot(fixed, num_choice), (*shape, num_choice))
             key = self.make_rng("route") if self.has_rng("route") else None
-            return routing.sample(logits - self.cost_bias * jnp.asarray(costs, logits.dtype), key)
+            return routing.sample(logits - bias * jnp.asarray(costs, logits.dtype), key)
 
         logits = found["scale_logits"], found["depth_logits"]
-        scale_mask, depth_mask = map(choose, logits, self.fixed_choices, self.choice_costs)
+        scale_mask, depth_mask = map(choose, logits, self.fixed_choices, self.choice_costs, biases_of(self.cost_bias))
         scale, depth = (mask.argmax(-1).astype(jnp.int32) for mask in (scale_mask, depth_mask))
         route = Route(scale, depth + self.first_exit)
         return {"route": route, "scale_mask": scale_mask, "depth_mask": depth_mask}
