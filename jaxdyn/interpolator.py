@@ -148,8 +148,8 @@ class Interpolator:
         def miss(bias: float | tuple[float, float]) -> float:
             """How far the share is above the budget."""
             routes = [(route_of(self.model, *logits, bias), size) for logits, size in found]
-            costs = [self._cost(route, *size).share(self.dense_cost(*size)) for route, size in routes]
-            return float(np.mean(costs)) - budget
+            shares = [self._cost(route, *size).share(self.dense_cost(*size)) for route, size in routes]
+            return float(np.mean(shares)) - budget
 
         largest = max(float(np.ptp(part)) for logits, _ in found for part in logits if part is not None)
         gap = min(float(np.abs(np.diff(cost)).min(initial=1.0)) for cost in costs)

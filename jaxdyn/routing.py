@@ -354,10 +354,7 @@ def enter_tiles(picture: chex.Array, compare: Compare, store: TileStore, tiles: 
     """
     store = _make_room(store._replace(before=store.now), 0, jnp.ones(tiles.num, bool))
     own = jnp.arange(tiles.num, dtype=jnp.int32)
-    before = jnp.take(store.values, store.before[0], axis=0, mode="clip")
-    said = jax.vmap(compare)(picture, before, own)
-    first = _after_reading(own[0], said.max())
-    values = lax.dynamic_update_slice_in_dim(store.values, picture, first, 0)
+    values, said = _put_layer(store.values, picture, store.before[0], own[0], compare)
     return store._replace(values=values, now=store.now.at[0].set(own), ran=store.ran.at[0].set(True)), said
 
 
@@ -444,9 +441,7 @@ def packed_tiles(
         values, _ = state
         x = jnp.take(values, now[:num_tile], axis=0, mode="clip")
         after = jnp.where(chosen[:, None, None, None], whole.step(x), x)
-        then = jnp.take(values, before, axis=0, mode="clip")
-        said = jax.vmap(compare)(after, then, jnp.arange(num_tile))
-        return lax.dynamic_update_slice_in_dim(values, after, _after_reading(own[0], said.max()), 0), said
+        return _put_layer(values, after, before, own[0], compare)
 
     values, said = in_chunks(in_tiles, chunk, run_chunk, (store.values, said))
     if whole is not None:  # a loop, not a condition: it writes in place
@@ -464,6 +459,15 @@ def packed_tiles(
     return store._replace(
         values=values, now=store.now.at[layer + 1].set(rows), ran=store.ran.at[layer + 1].set(chosen)
     ), said
+
+
+def _put_layer(
+    values: chex.Array, layer: chex.Array, before: chex.Array, first: chex.Array, compare: Compare
+) -> tuple[chex.Array, chex.Array]:
+    """All tiles of a layer [N, h, w, F] into rows `first` and on, compared with those in rows `before` [N]."""
+    then = jnp.take(values, before, axis=0, mode="clip")
+    said = jax.vmap(compare)(layer, then, jnp.arange(len(before), dtype=jnp.int32))
+    return lax.dynamic_update_slice_in_dim(values, layer, _after_reading(first, said.max()), 0), said
 
 
 def _make_room(store: TileStore, layer: int | chex.Array, chosen: chex.Array) -> TileStore:
