@@ -38,9 +38,9 @@ def small():
 
 
 @pytest.fixture(scope="module")
-def apply(small):
+def apply(small, as_users_run):
     """The small network, compiled."""
-    return jax.jit(small[0].apply, static_argnames="keep")
+    return jax.jit(small[0].apply, static_argnames="keep", compiler_options=as_users_run)
 
 
 def clip_of(random, time, batch=1, height=6, width=7):
