@@ -68,6 +68,7 @@ class Claim:
       rows: of `eval.points`, for every variant.
       shared: stages of the base that are trained once, from nothing; none: variants start from the weights.
       stages: that are trained for every variant; none: it is used as it is.
+      fresh: parts of the network that every variant starts from nothing, whatever the weights hold.
     """
 
     title: str
@@ -78,6 +79,7 @@ class Claim:
     rows: tuple[str, ...]
     shared: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
 
 
 _STUDENT = ("gates", "student")
@@ -117,18 +119,19 @@ CLAIMS = {
         **_FINDERS,
     ),
     "finder-inputs": Claim(
-        "what the finders see",
+        "what the finders see, of the weights in the package",
         "ScaleNet needs motion and DepthNet the difference; more inputs do not help (CAIN-SD, Section 4.5)",
-        *("cain_sd", "small-cain-sd"),
+        *("cain_sd", "small"),
         (
             Variant("ScaleNet sees motion, DepthNet the difference"),
-            Variant("both see motion and difference", "small-cain-sd-inputs-both"),
-            Variant("both see the difference", "small-cain-sd-inputs-still"),
-            Variant("both see motion", "small-cain-sd-inputs-moving"),
-            Variant("both see the frames as well", "small-cain-sd-inputs-frames"),
+            Variant("both see motion and difference", "small-inputs-both"),
+            Variant("both see the difference", "small-inputs-still"),
+            Variant("both see motion", "small-inputs-moving"),
+            Variant("both see the frames as well", "small-inputs-frames"),
         ),
-        ("finders", "budget75%", "budget60%", "budget45%"),
-        **_FINDERS,
+        ("finders", "budget30%", "budget20%", "budget15%"),
+        stages=("finders",),
+        fresh=("scale_net", "depth_net"),
     ),
     "thresholds": Claim(
         "SkipVSR at shares of its FLOPs",
@@ -255,8 +258,8 @@ def train(
 ) -> tuple[nn.Module, chex.ArrayTree]:
     """A variant's network after some of its stages, and its parameters.
 
-    It begins with the parts of `params` that it has in the same shape, and with fresh ones for the others. What takes
-    long to make of the clips is kept once for all variants.
+    It begins with the parts of `params` that it has in the same shape, but for those of `claim.fresh`, and with fresh
+    ones for the others. What takes long to make of the clips is kept once for all variants.
     """
     config = config_of(claim, name)
     workdir = Path(options.workdir)
@@ -266,7 +269,11 @@ def train(
     if not (folder / "cache").exists():
         (folder / "cache").symlink_to(Path("..") / "cache")
     fresh = feeds.initial(models.build(config.name, **config.model), config.seed)
-    given = {part: value for part, value in (params or {}).items() if _shapes(value) == _shapes(fresh.get(part))}
+    given = {
+        part: value
+        for part, value in (params or {}).items()
+        if part not in claim.fresh and _shapes(value) == _shapes(fresh.get(part))
+    }
     return loop.train(config, folder, options.train, stages, params={**fresh, **given})
 
 

@@ -1,12 +1,15 @@
 """Comparisons of variants: every declared one can be built, and a tiny one is trained, scored and gone on with."""
 
+import argparse
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from configs import skipvsr as configuration
 from eval import claims, points
-from eval.methods import Weights
+from eval.methods import Weights, load_weights
 from jaxdyn import models, pretrained
 from tests import clips
 from train import loop
@@ -61,6 +64,7 @@ def test_variants_are_configurations_and_networks_that_there_are(name):
         assert claim.stages or not variant.name, "another variant is trained otherwise"
         model = models.build(config.name, **config.model).clone(**variant.fields)
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), pretrained.parameter_shapes(model))
+        assert set(claim.fresh) <= set(zeros)
         own = Weights(variant.words, model, {"params": zeros})
         rows = variant.rows or claim.rows
         assert len(points.build(TASKS[claim.config], [own], rows)) == len(rows)
@@ -81,6 +85,22 @@ def test_a_claim_trains_its_variants_and_goes_on(folder, weights, tmp_path, monk
     monkeypatch.setattr(loop, "LAG", None)  # nothing is trained anew
     assert claims.main([*command, "--out", str(second)]) == 0
     assert second.read_text() == first.read_text()
+
+
+def test_a_variant_starts_from_the_weights_but_for_what_is_to_be_fresh(weights, tmp_path, monkeypatch):
+    given = load_weights(str(weights)).variables["params"]
+    starts = {}
+
+    def train(config, folder, data, stages, params):
+        starts.update(params)
+        return None, params
+
+    monkeypatch.setattr(loop, "train", train)
+    options = argparse.Namespace(workdir=tmp_path, train=None)
+    claims.train(dataclasses.replace(TINY, fresh=("gate_forward",)), "tiny", ("gates",), given, options)
+    assert starts.keys() == given.keys()
+    is_given = {part: all(jax.tree.leaves(jax.tree.map(np.array_equal, starts[part], given[part]))) for part in given}
+    assert [part for part, same in is_given.items() if not same] == ["gate_forward"]
 
 
 def test_what_a_claim_needs_is_said_before_it_works(folder, weights, monkeypatch, capsys):
