@@ -168,7 +168,8 @@ class BasicVSR(nn.Module):
             network's own.
           keep: (first, last), the frames first <= t < last are upscaled, the others only hand on their features. None:
             all.
-          is_padding: [T] bool, frames that only fill the clip up: no block runs for them, and their pictures are zero.
+          is_padding: [T] bool, frames that only fill the clip up, before and after the others: nothing is computed for
+            them, and their pictures are zero. How many there are may be known at run time only, so no gradient passes.
 
         Raises:
           ValueError: a clip of the wrong shape or kind, starts, motion or keep that do not fit it.
@@ -176,7 +177,7 @@ class BasicVSR(nn.Module):
         keep = check_clip(clip, starts, motion, keep, is_padding)
         if self.is_initializing():
             return self._touch_all_parts(clip), {}
-        motion = self.find_motion(clip, motion)  # 2 x [B, T - 1, H, W, 2]
+        motion = self.find_motion(clip, motion, is_padding)  # 2 x [B, T - 1, H, W, 2]
         fresh = first_frames(clip, starts)  # 2 x [T, B], where nothing arrives from
 
         def travel(name, is_fresh):
@@ -184,10 +185,9 @@ class BasicVSR(nn.Module):
 
             def one_frame(arriving, frame):
                 x = head(params["head"], frame["image"], arrive(arriving, frame))
-                run = functools.partial(run_blocks, params["body"], is_remat=self.is_remat)
-                return unless(frame["extra"], run, x), None
+                return run_blocks(params["body"], x, self.is_remat), None
 
-            return propagate(name, clip, motion, is_fresh, keep, self.num_feat, one_frame, is_padding)[0]
+            return propagate(name, clip, motion, is_fresh, keep, self.num_feat, one_frame, is_padding=is_padding)[0]
 
         backward, forward = map(travel, DIRECTIONS, fresh)  # [K, B, H, W, F]
         large = upsample_all(self.tail, clip, backward, forward, keep, self.is_remat, is_padding)
@@ -197,9 +197,9 @@ class BasicVSR(nn.Module):
             "forward": jnp.moveaxis(forward, 0, 1),
         }
 
-    def find_motion(self, clip: chex.Array, motion: Motion | None) -> Motion:
+    def find_motion(self, clip: chex.Array, motion: Motion | None, is_padding: chex.Array | None = None) -> Motion:
         """Flow to the next frame and back: the one given, SpyNet's, or DIS': [B, T, H, W, 3] -> 2 x [B, T - 1, H, W,
-        2]."""
+        2]; SpyNet does not search from or to padding [T], where nothing moves."""
         if motion is not None:
             return tuple(jnp.asarray(flow, clip.dtype) for flow in motion)
         batch, time, height, width, _ = clip.shape
@@ -211,13 +211,18 @@ class BasicVSR(nn.Module):
 
         network, variables = self.flow.clone(parent=None), self.flow.variables
 
-        def pair(frames):  # one pair of frames at a time bounds the memory
+        def search(frames):
             first, second = frames  # [B, H, W, 3]
             both = jnp.concatenate([first, second]), jnp.concatenate([second, first])
             return network.apply(variables, *both)[0]  # [2 B, H, W, 2]
 
+        def pair(given):  # one pair of frames at a time bounds the memory
+            *frames, is_empty = given
+            return unless(is_empty, search, frames)
+
         frames = jnp.moveaxis(clip, 1, 0)
-        flows = jnp.moveaxis(lax.map(pair, (frames[:-1], frames[1:])), 0, 1)  # [2 B, T - 1, H, W, 2]
+        is_empty = None if is_padding is None else jnp.asarray(is_padding)[:-1] | jnp.asarray(is_padding)[1:]
+        flows = jnp.moveaxis(lax.map(pair, (frames[:-1], frames[1:], is_empty)), 0, 1)  # [2 B, T - 1, H, W, 2]
         return flows[:batch], flows[batch:]
 
     def _touch_all_parts(self, clip: chex.Array) -> chex.Array:
@@ -241,6 +246,7 @@ def propagate(
     one_frame: Callable,
     extras: chex.ArrayTree = None,
     carried: chex.ArrayTree = None,
+    is_padding: chex.Array | None = None,
 ) -> tuple[chex.Array, chex.ArrayTree]:
     """h_i = F(x_i, x_i+-1, h_i+-1) (Eq. 1, SkipVSR), frame after frame, as far as `keep` needs.
 
@@ -256,10 +262,12 @@ def propagate(
         output). `frame` holds `image`, `flow`, `is_fresh` and `extra`.
       extras: tree of [T, ...] for `one_frame`, by frame.
       carried: what else goes from frame to frame.
+      is_padding: [T] bool, frames that are not visited; None: none.
 
     Returns:
       Features of the kept frames [K, B, H, W, F], and outputs of the frames visited [T', ...], both by frame, T' from
-      `keep`. Features of the other frames are handed on and forgotten, which bounds the memory of long overlaps.
+      `keep`; both are zero for padding. Features of the other frames are handed on and forgotten, which bounds the
+      memory of long overlaps.
     """
     first, last = keep
     is_backward = direction == "backward"
@@ -284,8 +292,34 @@ def propagate(
         return (lax.dynamic_update_index_in_dim(kept, after[0], place, 0), *after), output
 
     given = (frames, jnp.asarray(places[visited], jnp.int32))
-    (kept, *_), outputs = lax.scan(turn, (kept, features, carried), given, reverse=is_backward)
+    scan = lax.scan if is_padding is None else functools.partial(scan_some, jnp.asarray(is_padding)[visited])
+    (kept, *_), outputs = scan(turn, (kept, features, carried), given, reverse=is_backward)
     return kept, outputs
+
+
+def scan_some(
+    is_left_out: chex.Array, turn: Callable, state: chex.ArrayTree, given: chex.ArrayTree, reverse: bool = False
+) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+    """`lax.scan` over [T, ...] that leaves out turns [T] bool, known at run time only: they take no time, and their
+    outputs are zero. No gradient passes."""
+    num, num_taken = len(is_left_out), (~is_left_out).sum()
+    order = jnp.argsort(is_left_out, stable=True)  # those that are taken come first
+
+    def take(state, index):
+        return turn(state, jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), given))
+
+    def put(outputs, output, index):
+        update = functools.partial(lax.dynamic_update_index_in_dim, index=index, axis=0)
+        return jax.tree.map(update, outputs, output)
+
+    def one(number, both):
+        index = order[num_taken - 1 - number if reverse else number]
+        state, output = take(both[0], index)
+        return state, put(both[1], output, index)
+
+    _, like = jax.eval_shape(take, state, order[0])
+    nothing = jax.tree.map(lambda leaf: jnp.zeros((num, *leaf.shape), leaf.dtype), like)
+    return lax.fori_loop(0, num_taken, one, (state, nothing))
 
 
 def arrive(features: chex.Array, frame: dict) -> chex.Array:
@@ -326,18 +360,17 @@ def upsample_all(
 
     def one(frame_and_padding):
         frame, is_empty = frame_and_padding
-        batch, height, width, channels = frame[0].shape
-        nothing = jnp.zeros((batch, SCALE * height, SCALE * width, channels), frame[0].dtype)
-        return unless(is_empty, lambda frame: run(*frame), frame, nothing)
+        return unless(is_empty, lambda frame: run(*frame), frame)
 
     return jnp.moveaxis(lax.map(one, (frames, is_padding)), 0, 1)
 
 
-def unless(is_empty: chex.Array | None, run: Callable, given: chex.ArrayTree, otherwise: chex.Array | None = None):
-    """`run(given)`, unless a scalar known at run time says not to: then `otherwise`, or what was given. None: runs."""
+def unless(is_empty: chex.Array | None, run: Callable, given: chex.ArrayTree) -> chex.Array:
+    """`run(given)`, unless a scalar known at run time says not to: then zeros. None: it runs."""
     if is_empty is None:
         return run(given)
-    return lax.cond(is_empty, lambda given: given if otherwise is None else otherwise, run, given)
+    like = jax.eval_shape(run, given)
+    return lax.cond(is_empty, lambda _: jnp.zeros(like.shape, like.dtype), run, given)
 
 
 def first_frames(clip: chex.Array, starts: chex.Array | None) -> tuple[chex.Array, chex.Array]:

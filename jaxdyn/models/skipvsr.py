@@ -162,24 +162,23 @@ class SkipVSR(BasicVSR):
 
         pictures = self._cut(clip, grid)  # [B n, T, p, q, 3]
         if motion is None and self.motion == "spynet":
-            motion = self.find_motion(pictures, None)  # 2 x [B n, T - 1, p, q, 2]
+            motion = self.find_motion(pictures, None, is_padding)  # 2 x [B n, T - 1, p, q, 2]
         else:
-            motion = tuple(self._cut(flow, grid) for flow in self.find_motion(clip, motion))
+            motion = tuple(self._cut(flow, grid) for flow in self.find_motion(clip, motion, is_padding))
         travel = self._masked if execution == "masked" else self._packed
-        by_frame = {} if is_padding is None else {"is_padding": jnp.asarray(is_padding)}
-        features, found = travel(clip, pictures, motion, starts, threshold, route, keep, grid, by_frame, teacher)
+        features, found = travel(clip, pictures, motion, starts, threshold, route, keep, grid, is_padding, teacher)
         large = basicvsr.upsample_all(self.tail, pictures, *features, keep, self.is_remat, is_padding)
         return self._merge(large, grid), {**found, "motion": motion}
 
     # Masked: everything is computed, masks select
 
-    def _masked(self, clip, pictures, motion, starts, threshold, route, keep, grid, by_frame, teacher):
+    def _masked(self, clip, pictures, motion, starts, threshold, route, keep, grid, is_padding, teacher):
         """Both directions: features 2 x [K, B n, p, q, F], and what was found on the way."""
         batch, per_clip = clip.shape[0], pictures.shape[0] // clip.shape[0]
         fresh = basicvsr.first_frames(clip, starts)  # 2 x [T, B]
         features, found = [], []
         for side, name in enumerate(DIRECTIONS):
-            extras = {"is_new": fresh[side], **by_frame}
+            extras = {"is_new": fresh[side]}
             if route is not None:
                 extras["runs"] = jnp.moveaxis(route.blocks[:, side], 1, 0)  # [T, B, M, n_h, n_w]
             if teacher is not None:
@@ -198,6 +197,7 @@ class SkipVSR(BasicVSR):
                 one_frame,
                 extras,
                 reference,
+                is_padding,
             )
             features.append(travelled)
             found.append(jax.tree.map(lambda leaf, side=side: _at_frames(leaf, side, keep, clip.shape[1]), notes))
@@ -226,7 +226,6 @@ class SkipVSR(BasicVSR):
             scores = score(gate, (mean * gate["kernel"]).sum(-1))  # [B, n_h, n_w]
             scores = jnp.where(is_new, 0.0, scores)
             runs = block["runs"] if "runs" in block else routing.gate(scores, threshold, self.rule) | is_new
-            runs = runs & ~extra["is_padding"] if "is_padding" in extra else runs
             body = jax.tree.map(lambda leaf: leaf[None], block["body"])
             after = basicvsr.residual_block(body, 0, x)
             after = jnp.where(self._spread(runs, grid, x.shape), after, x)  # Eq. 4
@@ -262,7 +261,7 @@ class SkipVSR(BasicVSR):
 
     # Packed: only what the Route selects
 
-    def _packed(self, clip, pictures, motion, starts, threshold, route, keep, grid, by_frame, teacher):
+    def _packed(self, clip, pictures, motion, starts, threshold, route, keep, grid, is_padding, teacher):
         """The same as `_masked`, clip by clip."""
         del teacher
         batch, time = clip.shape[:2]
@@ -271,7 +270,7 @@ class SkipVSR(BasicVSR):
         def one_clip(given):
             features, found = [], []
             for side, name in enumerate(DIRECTIONS):
-                extras = {"is_new": given["fresh"][side], **by_frame}
+                extras = {"is_new": given["fresh"][side]}
                 if "blocks" in given:
                     extras["runs"] = given["blocks"][side]  # [T, M, n_h, n_w]
                 one_frame = functools.partial(self._packed_frame, name, threshold, grid)
@@ -286,6 +285,7 @@ class SkipVSR(BasicVSR):
                     one_frame,
                     extras,
                     store,
+                    is_padding,
                 )
                 features.append(travelled)
                 notes = jax.tree.map(lambda leaf: leaf[:, None], notes)
@@ -329,7 +329,6 @@ class SkipVSR(BasicVSR):
                 runs = frame["extra"]["runs"][number].reshape(-1)
             else:
                 runs = routing.gate(found, threshold, self.rule) | is_new
-            runs = runs & ~frame["extra"]["is_padding"] if "is_padding" in frame["extra"] else runs
             step = functools.partial(block_on_tiles, basicvsr.block_at(params["body"], number))
             now = {"scores": found, "runs": runs}
             notes = jax.tree.map(lambda all_, one: all_.at[number].set(one), notes, now)

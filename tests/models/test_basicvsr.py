@@ -194,6 +194,40 @@ def test_frames_of_padding_are_not_seen_and_not_made(small, apply, random):
     assert not np.asarray(large[:, is_padding]).any()
 
 
+def test_motion_is_not_searched_from_or_to_padding(with_flow, random):
+    model, variables = with_flow
+    frames, _ = clip_of(random, 4)
+    find = jax.jit(lambda v, *given: model.apply(v, *given, method="find_motion"))
+    for flow, whole in zip(
+        find(variables, frames, None, np.array([True, False, False, True])), find(variables, frames, None), strict=True
+    ):
+        np.testing.assert_array_equal(flow[:, 1], whole[:, 1])
+        assert np.abs(whole).max(axis=(0, 2, 3, 4)).min() > 0
+        assert not np.asarray(flow[:, [0, 2]]).any()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("left_out", ["00000", "10011", "01010", "11111"])
+def test_turns_left_out_take_no_part(left_out, reverse):
+    """Against a loop in Python; what a turn that is left out would do, NaN, is seen nowhere."""
+    is_left_out = np.array([mark == "1" for mark in left_out])
+    numbers = np.where(is_left_out, np.nan, np.arange(1.0, 6.0))
+
+    def turn(state, given):
+        return 2 * state + given["number"], {"before": state, "square": given["number"] ** 2}
+
+    scan = jax.jit(lambda left_out, given: basicvsr.scan_some(left_out, turn, jnp.float32(1), given, reverse))
+    state, outputs = scan(is_left_out, {"number": jnp.asarray(numbers, jnp.float32)})
+    expected, before, square = 1.0, np.zeros(5), np.zeros(5)
+    for index in range(5)[:: -1 if reverse else 1]:
+        if not is_left_out[index]:
+            before[index], square[index] = expected, numbers[index] ** 2
+            expected = 2 * expected + numbers[index]
+    assert state == expected
+    np.testing.assert_array_equal(outputs["before"], before)
+    np.testing.assert_array_equal(outputs["square"], square)
+
+
 def test_its_own_motion_given_is_no_difference(with_flow, random):
     model, variables = with_flow
     frames, moved = clip_of(random, 3)
