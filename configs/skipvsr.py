@@ -91,7 +91,7 @@ def get_config(variant: str = "small") -> ml_collections.ConfigDict:
 def small(config: dict[str, Any]) -> None:
     """What ships."""
     config["model"] = SMALL
-    rate = {"learning_rate": 1e-3, "batch": 2, "size": 48, "num_frame": 6, "num_kept": 2}
+    rate = {"learning_rate": 1e-3, "error": "charbonnier", "batch": 2, "size": 48, "num_frame": 6, "num_kept": 2}
     config["stages"] = {
         "teacher": {**rate, "kind": "teacher", "trains": TEACHER, "num_step": 1400},
         "gates": {
@@ -136,6 +136,7 @@ def published(config: dict[str, Any]) -> None:
     config["model"] = {"tiling": "patches"}
     config["sequences"].update({"num_frame": 100, "reduce": 1, "largest": 720, "gaps": (1,)})
     rate = {"learning_rate": 2e-4, "batch": 16, "size": 48, "num_frame": 15, "final": 5e-4, "clip": float("inf")}
+    rate["error"] = "charbonnier"
     teacher = {**rate, "kind": "teacher", "beta2": 0.99}
     config["stages"] = {
         "flow": {
@@ -173,7 +174,7 @@ def tiny(config: dict[str, Any]) -> None:
     config["model"] = TINY
     config |= {"log_every": 1, "save_every": 2}
     config["sequences"].update({"num_frame": 6, "gaps": (1,), "smallest": 16})
-    short = {"num_step": 3, "learning_rate": 1e-3, "batch": 2, "size": 16, "num_frame": 3}
+    short = {"num_step": 3, "learning_rate": 1e-3, "error": "charbonnier", "batch": 2, "size": 16, "num_frame": 3}
     config["stages"] = {
         "teacher": {**short, "kind": "teacher", "trains": TEACHER},
         "gates": {**short, "kind": "gates", "trains": STUDENT, "alphas": (0.3, 0.7)},

@@ -30,6 +30,7 @@ TEACHER = stages.Stage(
     (("gate", 0.0), ("", 1.0)),
     num_step=NUM_STEP,
     learning_rate=1e-3,
+    error="charbonnier",
     batch=8,
     size=8,
     num_frame=2,

@@ -17,7 +17,7 @@ from ml_collections import config_flags
 from configs import cain_sd, skipvsr, variants
 from jaxdyn import flops, models, pretrained
 from jaxdyn.types import SCALES, Route
-from train import feeds, stages, step
+from train import feeds, reconstruction, stages, step
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {"cain_sd": cain_sd, "skipvsr": skipvsr}
@@ -238,9 +238,13 @@ def test_each_finder_pays_for_its_own_choice():
 
 def test_the_error_of_a_stage_is_the_papers_or_logarithmic(random):
     output, target = random.rand(2, 2, 4, 4, 3).astype(np.float32)
-    np.testing.assert_allclose(step.ERRORS["l1"](output, target), np.abs(output - target).mean(), rtol=1e-5)
+    np.testing.assert_allclose(reconstruction.ERRORS["l1"](output, target), np.abs(output - target).mean(), rtol=1e-5)
+    images = [np.square(one - true).mean() for one, true in zip(output, target, strict=True)]
+    np.testing.assert_allclose(reconstruction.ERRORS["log"](output, target), 0.05 * np.log(images).mean(), rtol=1e-4)
     assert {s.error for s in stages.of_config(cain_sd.get_config("published"))} == {"l1"}
     assert {s.error for s in stages.of_config(cain_sd.get_config("small"))} == {"log"}
+    for variant in ("published", "small"):
+        assert {s.error for s in stages.of_config(skipvsr.get_config(variant)) if s.kind != "spynet"} == {"charbonnier"}
 
 
 @pytest.mark.parametrize("name", ["upscale", "interpolation", "depth", "scale"])

@@ -34,7 +34,7 @@ from train.settings import Settings
 Kind = Literal["exits", "depth", "scale", "finders", "flow", "upscale", "teacher", "gates", "spynet"]
 Confidence = Literal["feature interval", "feature", "psnr interval", "psnr"]
 Policy = Literal["gates", "uniform", "shallow", "deep"]
-Error = Literal["log", "l1"]
+Error = Literal["log", "l1", "charbonnier"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Stage:
       lambda_s, lambda_d: weights of the cost of scale and depth (Eq. 14), for each FLOP and pixel.
       entropy: weight of the finders' entropy, which is rewarded, so that no choice becomes impossible before it was
         tried.
-      error: L_r, the error of a middle frame: "l1", the papers', or "log", `train.step.log_error`.
+      error: of the picture that is made, see `train.reconstruction`: L_r, which is "l1" in CAIN-SD's paper, L_rec (Eq.
+        12), which is "charbonnier" in SkipVSR's; "log" is what PSNR measures.
       exit_weight: of the loss of an exit other than the last, whose weight is 1; 0: the others do not train.
       num_frame: frames of a training sequence.
       num_kept: how many of them, next to each other, are upscaled and compared; 0 = all. The others only hand on their

@@ -28,12 +28,8 @@ from jaxdyn.models import cain, cain_sd
 from jaxdyn.models.carn import CARNM
 from jaxdyn.models.pwcnet import PWCNet
 from jaxdyn.ops import resample
-from train import parallel, stages, table, upscaling
+from train import parallel, reconstruction, stages, table, upscaling
 from train.settings import Precision
-
-LOG_FLOOR = 1e-5
-"""Added to a mean squared error before its logarithm: 50 dB, above which there is nothing to win."""
-
 
 DRAWN = ("depth", "scale", "finders")
 """Kinds of stages whose elements each draw random numbers; in the others a step draws once for all."""
@@ -219,16 +215,6 @@ def loss_of_trained(model, stage, params, batch, key, variant):
     return LOSSES[stage.kind](model, stage, params, batch, key, variant)
 
 
-def log_error(output: chex.Array, target: chex.Array) -> chex.Array:
-    """0.05 log(squared error + 1e-5), mean over images: PSNR with its sign turned, flat above 50 dB. [B, ...] -> []."""
-    squared = jnp.square(output - target).mean(axis=tuple(range(1, output.ndim)))
-    return 0.05 * jnp.log(squared + LOG_FLOOR).mean()
-
-
-ERRORS = {"l1": losses.l1, "log": log_error}
-"""L_r of Eq. 13 by its name in a stage: (output, target) -> []. The paper's is "l1"."""
-
-
 def norm(tree: chex.ArrayTree) -> chex.Array:
     """The Euclidean norm of all numbers of a tree."""
     return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
@@ -245,7 +231,7 @@ def gain(output: chex.Array, before: chex.Array, target: chex.Array) -> chex.Arr
 def exits_loss(model, stage, params, batch, key, variant):
     """Stage 1, L_r alone: every exit in turn, the last one always. Batch: of `crops.Crops.sample`."""
     del key
-    error = ERRORS[stage.error]
+    error = reconstruction.ERRORS[stage.error]
     stack, target = crops.stack_of(batch), crops.target_of(batch)
     last = model.num_group
     if variant.scale == 1:
@@ -297,7 +283,7 @@ def finders_loss(model, stage, params, batch, key, variant):
     scale_mask = _chosen(found["scale_logits"], fixed_scale, (*shape, num_choice[0]), scale_key)
     depth_mask = _chosen(found["depth_logits"], fixed_depth, (*shape, num_choice[1]), depth_key)
     chosen = jnp.einsum("bpqsd,bpqs,bpqd->bpq", errors, scale_mask, depth_mask)  # [B, n_h, n_w]
-    error = 0.05 * jnp.log(chosen.mean(axis=(1, 2)) + LOG_FLOOR).mean()
+    error = reconstruction.of_squared(chosen.mean(axis=(1, 2)))
     cost, per_pixel = resource(model, stage, scale_mask, depth_mask, grid)
     masks = {"scale": scale_mask, "depth": depth_mask}
     finders = [name for name in masks if found[f"{name}_logits"] is not None]
@@ -402,7 +388,7 @@ def _routed_loss(model, stage, params, batch, key):
     output, aux = model.apply({"params": params}, *frames[:2], motion, execution="masked", rngs={"route": key})
     grid = model.grid(*frames[0].shape[1:3])
     cost, per_pixel = resource(model, stage, aux["scale_mask"], aux["depth_mask"], grid)
-    error = ERRORS[stage.error](output, frames[2])
+    error = reconstruction.ERRORS[stage.error](output, frames[2])
     finders = ("depth",) if stage.kind == "depth" else ("scale", "depth")  # a scale that is fixed is no choice
     return error + cost, {
         **shares({name: aux[f"{name}_mask"] for name in finders}),

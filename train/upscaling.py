@@ -26,31 +26,29 @@ from jaxdyn.models.skipvsr import SkipVSR
 from jaxdyn.models.spynet import SpyNet
 from jaxdyn.ops import patches, resample
 from jaxdyn.types import BlockRoute
-from train import stages
-
-FLOOR = 1e-5
-"""Added to a mean squared error before it becomes a PSNR: 50 dB."""
+from train import reconstruction, stages
+from train.reconstruction import FLOOR
 
 
 def teacher_loss(model, stage, params, batch, key, variant):
-    """BasicVSR, every block of every frame: Charbonnier (Eq. 12). Batch: of `sequences.Windows.sample`.
+    """BasicVSR, every block of every frame: the stage's error (Eq. 12). Batch: of `sequences.Windows.sample`.
 
     A SkipVSR is trained as the BasicVSR of its fields, which shares its parameters; its gates get no gradient.
     """
-    del stage, key
+    del key
     clip, target = sequences.clip_of(batch), sequences.target_of(batch)
     network, own = dense(model, params)
     large, _ = network.apply({"params": own}, clip, motion=sequences.motion_of(batch), keep=variant.keep)
     clip, target = kept(clip, variant.keep), kept(target, variant.keep)
-    return losses.charbonnier(large, target), quality(large, clip, target)
+    return reconstruction.ERRORS[stage.error](large, target), quality(large, clip, target)
 
 
 def gates_loss(model, stage, params, batch, key, variant):
     """SkipVSR against its teacher: L = L_rec + lambda_1 L_mask + lambda_2 L_error (Eq. 13).
 
-    L_rec is Charbonnier (Eq. 12), L_mask the squared difference of predicted and true confidence (Eq. 8), L_error that
-    of the attention maps of student and teacher (Eq. 11). All are means. The threshold is drawn anew for each step, so
-    that one network serves all; with a `policy` of Table 4, a fixed half of the blocks runs whatever the scores are.
+    L_rec is the stage's error (Eq. 12), L_mask the squared difference of predicted and true confidence (Eq. 8), L_error
+    that of the attention maps of student and teacher (Eq. 11). All are means. The threshold is drawn anew each step,
+    so that one network serves all; with a `policy` of Table 4, a fixed half of the blocks runs whatever the scores are.
     Confidences by PSNR are compared in the frames that are upscaled, others in all of them.
     Batch: of `sequences.Windows.sample`, and "teacher", the parameters of the teacher.
     """
@@ -75,7 +73,7 @@ def gates_loss(model, stage, params, batch, key, variant):
     scores, confidence = (
         compared(jnp.broadcast_to(values, scores.shape), known[0], num_frame) for values in (scores, confidence)
     )
-    rec = losses.charbonnier(large, target)
+    rec = reconstruction.ERRORS[stage.error](large, target)
     mask = jnp.square(scores - confidence).mean()
     error = jnp.square(losses.attention_map(aux["features"]) - losses.attention_map(features)).mean()
     metrics = {
