@@ -21,6 +21,7 @@ halo, F features.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -251,16 +252,27 @@ def skip_policy(name: Literal["uniform", "shallow", "deep"], num_block: int, see
 class Tiles:
     """How tiles lie; all of it is known before tracing.
 
+    All tiles together are a canvas, [N / n_w h, n_w w, F]: n_w of them side by side, and the next n_w below.
+
     Attributes:
       neighbours: [N, 3, 3], which tiles lie around each one and, in the middle, itself; N where there is none.
       valid: [N, h + 2 r, w + 2 r] bool, which pixels of a tile and its halo belong to a picture; the others are zero
         before and after every layer, as zero padding has it.
       halo: r, how far a step looks, no further than to the neighbours' ends.
+      columns: n_w.
+
+    Raises:
+      ValueError: a number of tiles that does not fill its rows.
     """
 
     neighbours: np.ndarray
     valid: np.ndarray
     halo: int
+    columns: int = 1
+
+    def __post_init__(self):
+        if self.num % self.columns:
+            raise ValueError(f"{self.num} tiles do not fill rows of columns (={self.columns}) tiles")
 
     @property
     def num(self) -> int:
@@ -273,14 +285,38 @@ class Tiles:
         return self.valid.shape[1] - 2 * self.halo, self.valid.shape[2] - 2 * self.halo
 
     @property
-    def sources(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where each pixel of a tile and its halo comes from: which of the nine tiles, and the pixel's number in it.
+    def canvas(self) -> tuple[int, int]:
+        """(height, width) of all tiles together."""
+        (h, w) = self.size
+        return self.num // self.columns * h, self.columns * w
 
-        Both [h + 2 r, w + 2 r]; tiles and pixels are numbered row by row.
+    @property
+    def corners(self) -> np.ndarray:
+        """Where each tile begins, as the number of its first pixel: [N] int32. Pixels of a canvas are numbered row by
+        row."""
+        (h, w), n = self.size, np.arange(self.num, dtype=np.int32)
+        return n // self.columns * h * self.canvas[1] + n % self.columns * w
+
+    def yx(self, place: chex.Numeric) -> tuple[chex.Numeric, chex.Numeric]:
+        """(y, x) of the pixel of a number."""
+        return place // self.canvas[1], place % self.canvas[1]
+
+    @property
+    def sources(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each pixel of a tile and its halo comes from: which of the nine tiles, and how far behind its corner.
+
+        Both [h + 2 r, w + 2 r].
         """
         (h, w), r = self.size, self.halo
         y, x = np.arange(-r, h + r)[:, None], np.arange(-r, w + r)
-        return (y // h + 1) * 3 + x // w + 1, y % h * w + x % w
+        return (y // h + 1) * 3 + x // w + 1, y % h * self.canvas[1] + x % w
+
+    @property
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same of each pixel of a canvas: which tile, and how far behind its corner."""
+        (h, w), (height, width) = self.size, self.canvas
+        y, x = np.arange(height)[:, None], np.arange(width)
+        return y // h * self.columns + x // w, y % h * width + x % w
 
     @property
     def area(self) -> np.ndarray:
@@ -292,13 +328,15 @@ class Tiles:
 class TileStore(NamedTuple):
     """All layers of a picture in tiles, with what is still needed of the picture before it.
 
-    A tile that a step skips is the tile of the layer below. It is not copied: `now` says in which row it lies. Row
-    l N + n belongs to layer l of tile n and is written only if the step that makes it runs. If the picture before is
+    A tile that a step skips is the tile of the layer below. It is not copied: `now` says where it lies. Each layer of
+    each tile has a place of its own, which is written only if the step that makes it runs. If the picture before is
     still to be compared in higher layers with what lay there, that moves up by a layer first.
 
     Attributes:
-      values: [L N + 1, h, w, F]; the last row is zeros, for neighbours that are none.
-      now: [L, N] int32, the row of each layer of each tile, of this picture as far as it has come.
+      values: the canvases of L layers, one below the other, and a row of zeros, for neighbours that are none:
+        [(L N / n_w + 1) h, n_w w, F].
+      now: [L, N] int32, where each layer of each tile begins, of this picture as far as it has come, see
+        `Tiles.corners`.
       before: [L, N] int32, the same of the picture before, from the layer on that comes next.
       ran: [L, N] bool, whether the step that makes a layer ran; of the picture before where this one has not come.
     """
@@ -308,9 +346,9 @@ class TileStore(NamedTuple):
     before: chex.Array
     ran: chex.Array
 
-    def layer(self, number: int) -> chex.Array:
-        """All tiles of a layer of this picture: [N, h, w, F]."""
-        return jnp.take(self.values, self.now[number], axis=0, mode="clip")
+    def layer(self, number: int, tiles: Tiles) -> chex.Array:
+        """A layer of this picture, as a canvas."""
+        return _read(self.values, self.now[number], tiles)
 
 
 TileStep = Callable[[chex.Array, chex.Array], chex.Array]
@@ -325,7 +363,7 @@ class Whole(NamedTuple):
     """The other way to apply a step.
 
     Attributes:
-      step: all tiles at once, as one picture: [N, h, w, F] -> the same.
+      step: all tiles at once, canvas -> canvas.
       is_used: [] bool, whether it is the quicker way; known at run time only.
     """
 
@@ -335,16 +373,17 @@ class Whole(NamedTuple):
 
 def tile_store(num_layer: int, tiles: Tiles, num_feat: int, dtype: np.dtype = np.float32) -> TileStore:
     """A store of L layers, before the first picture: everything is zero."""
-    rows = jnp.arange(num_layer * tiles.num, dtype=jnp.int32).reshape(num_layer, tiles.num)
-    values = jnp.zeros((num_layer * tiles.num + 1, *tiles.size, num_feat), dtype)
-    return TileStore(values, rows, rows, jnp.ones(rows.shape, bool))
+    height, width = tiles.canvas
+    own = jnp.asarray(tiles.corners + height * width * np.arange(num_layer, dtype=np.int32)[:, None])
+    values = jnp.zeros((num_layer * height + tiles.size[0], width, num_feat), dtype)
+    return TileStore(values, own, own, jnp.ones(own.shape, bool))
 
 
 def enter_tiles(picture: chex.Array, compare: Compare, store: TileStore, tiles: Tiles) -> tuple[TileStore, chex.Array]:
     """Begin with the next picture: its tiles become layer 0, compared with those of the picture before.
 
     Args:
-      picture: all tiles, [N, h, w, F].
+      picture: all tiles, a canvas.
       compare: of a tile now and the same tile before.
       store: with the picture before.
       tiles: how they lie.
@@ -352,10 +391,9 @@ def enter_tiles(picture: chex.Array, compare: Compare, store: TileStore, tiles: 
     Returns:
       The store, and what `compare` said of each tile: [N] float32.
     """
-    store = _make_room(store._replace(before=store.now), 0, jnp.ones(tiles.num, bool))
-    own = jnp.arange(tiles.num, dtype=jnp.int32)
-    values, said = _put_layer(store.values, picture, store.before[0], own[0], compare)
-    return store._replace(values=values, now=store.now.at[0].set(own), ran=store.ran.at[0].set(True)), said
+    store = _make_room(store._replace(before=store.now), 0, jnp.ones(tiles.num, bool), tiles)
+    values, said = _put_layer(store.values, picture, store.before[0], jnp.int32(0), compare, tiles)
+    return store._replace(values=values, now=store.now.at[0].set(tiles.corners), ran=store.ran.at[0].set(True)), said
 
 
 def packed_tiles(
@@ -399,25 +437,26 @@ def packed_tiles(
         raise ValueError(f"chunk (={chunk}) must be at least 1")
     (h, w), r, num_tile, num_feat = tiles.size, tiles.halo, tiles.num, store.values.shape[-1]
     chunk = min(chunk, num_tile)
-    nothing = store.values.shape[0] - 1  # the row of zeros
+    size = math.prod(tiles.canvas)
+    nothing = store.now.shape[0] * size  # the row of zeros
     in_tiles, written = chosen.sum(), chosen
     if whole is not None:
         in_tiles, written = jnp.where(whole.is_used, 0, in_tiles), chosen | whole.is_used
-    store = _make_room(store, layer + 1, written)
+    store = _make_room(store, layer + 1, written, tiles)
     now = jnp.append(lax.dynamic_index_in_dim(store.now, layer, keepdims=False), nothing)  # [N + 1]; N = no neighbour
     before = lax.dynamic_index_in_dim(store.before, layer + 1, keepdims=False)
-    own = (layer + 1) * num_tile + jnp.arange(num_tile, dtype=jnp.int32)
+    own = (layer + 1) * size + jnp.asarray(tiles.corners)
     neighbours, valid = jnp.asarray(tiles.neighbours, jnp.int32), jnp.asarray(tiles.valid)
-    alone = np.zeros((h, w), int), np.arange(h * w).reshape(h, w)  # `Tiles.sources` of a tile without its halo
+    alone = tuple(part[:h, :w] for part in tiles.places)  # `Tiles.sources` of a tile without its halo
     order = jnp.argsort(~chosen, stable=True)
 
-    def gather(values, rows, sources):
-        """Tiles side by side, those in rows [c] or, with what is around them, [c, 3, 3]: [y, c, x, F].
+    def gather(values, corners, sources):
+        """Tiles side by side, those at places [c] or, with what is around them, [c, 3, 3]: [y, c, x, F].
 
         Pixel by pixel, which several threads do together; copies of pieces would take twice as long.
         """
         which, place = sources
-        pixels = rows.reshape(len(rows), -1)[:, which] * (h * w) + place  # [c, y, x]
+        pixels = corners.reshape(len(corners), -1)[:, which] + place  # [c, y, x]
         return jnp.take(values.reshape(-1, num_feat), pixels.swapaxes(0, 1), axis=0, mode="clip")
 
     def compared(values, after, index):
@@ -433,15 +472,16 @@ def packed_tiles(
 
         def put(number, values):
             tile = lax.dynamic_slice(after, (0, number, r, 0), (h, 1, w, num_feat))[:, 0]
-            return lax.dynamic_update_index_in_dim(values, tile, _after_reading(own[index[number]], value[number]), 0)
+            corner = _after_reading(own[index[number]], value[number])
+            return lax.dynamic_update_slice(values, tile, (*tiles.yx(corner), 0))
 
         return lax.fori_loop(0, width, put, values), said.at[index].set(value)
 
     def run_whole(_, state):
         values, _ = state
-        x = jnp.take(values, now[:num_tile], axis=0, mode="clip")
-        after = jnp.where(chosen[:, None, None, None], whole.step(x), x)
-        return _put_layer(values, after, before, own[0], compare)
+        x = _read(values, now[:num_tile], tiles)
+        after = jnp.where(chosen[tiles.places[0]][..., None], whole.step(x), x)
+        return _put_layer(values, after, before, own[0], compare, tiles)
 
     values, said = in_chunks(in_tiles, chunk, run_chunk, (store.values, said))
     if whole is not None:  # a loop, not a condition: it writes in place
@@ -455,45 +495,59 @@ def packed_tiles(
         return said.at[index].set(compared(values, gather(values, now[index], alone), index))
 
     said = lax.fori_loop(0, is_compared.sum(), compare_one, said)
-    rows = jnp.where(written, own, now[:num_tile])
+    corners = jnp.where(written, own, now[:num_tile])
     return store._replace(
-        values=values, now=store.now.at[layer + 1].set(rows), ran=store.ran.at[layer + 1].set(chosen)
+        values=values, now=store.now.at[layer + 1].set(corners), ran=store.ran.at[layer + 1].set(chosen)
     ), said
 
 
+def _read(values: chex.Array, corners: chex.Array, tiles: Tiles) -> chex.Array:
+    """Tiles that begin at [N] as a canvas; where all of them are of one layer, it lies there as it is."""
+    which, place = tiles.places
+    return lax.cond(
+        (corners == corners[0] + tiles.corners).all(),
+        lambda values: lax.dynamic_slice_in_dim(values, tiles.yx(corners[0])[0], tiles.canvas[0], 0),
+        lambda values: jnp.take(values.reshape(-1, values.shape[-1]), corners[which] + place, axis=0, mode="clip"),
+        values,
+    )
+
+
 def _put_layer(
-    values: chex.Array, layer: chex.Array, before: chex.Array, first: chex.Array, compare: Compare
+    values: chex.Array, layer: chex.Array, before: chex.Array, first: chex.Array, compare: Compare, tiles: Tiles
 ) -> tuple[chex.Array, chex.Array]:
-    """All tiles of a layer [N, h, w, F] into rows `first` and on, compared with those in rows `before` [N]."""
-    then = jnp.take(values, before, axis=0, mode="clip")
-    said = jax.vmap(compare)(layer, then, jnp.arange(len(before), dtype=jnp.int32))
-    return lax.dynamic_update_slice_in_dim(values, layer, _after_reading(first, said.max()), 0), said
+    """A layer's canvas to a place, its tiles compared with those that begin at `before` [N]."""
+    (h, w), n_w = tiles.size, tiles.columns
+    now, then = (x.reshape(-1, h, n_w, w, x.shape[-1]) for x in (layer, _read(values, before, tiles)))
+    numbers = jnp.arange(tiles.num, dtype=jnp.int32).reshape(-1, n_w)
+    said = jax.vmap(jax.vmap(compare, in_axes=(1, 1, 0)))(now, then, numbers).reshape(-1)
+    y, _ = tiles.yx(_after_reading(first, said.max()))
+    return lax.dynamic_update_slice_in_dim(values, layer, y, 0), said
 
 
-def _make_room(store: TileStore, layer: int | chex.Array, chosen: chex.Array) -> TileStore:
+def _make_room(store: TileStore, layer: int | chex.Array, chosen: chex.Array, tiles: Tiles) -> TileStore:
     """Before a layer of the chosen tiles is written: what the picture before skipped from there on moves up."""
-    num_layer, num_tile = store.now.shape
-    own = layer * num_tile + jnp.arange(num_tile, dtype=jnp.int32)  # [N]
+    num_layer, size = store.now.shape[0], math.prod(tiles.canvas)
+    own = layer * size + jnp.asarray(tiles.corners)  # [N]
     above = jnp.arange(num_layer)[:, None] > layer  # [L, 1]
     is_shared = above & (store.before == own)  # [L, N]
     moves = chosen & is_shared.any(axis=0)
     order = jnp.argsort(~moves, stable=True)
 
     def move(turn, values):
-        row = own[order[turn]]
-        tile = lax.dynamic_index_in_dim(values, row)
-        return lax.dynamic_update_slice_in_dim(values, tile, row + num_tile, 0)
+        corner = own[order[turn]]
+        tile = lax.dynamic_slice(values, (*tiles.yx(corner), 0), (*tiles.size, values.shape[-1]))
+        return lax.dynamic_update_slice(values, tile, (*tiles.yx(corner + size), 0))
 
     values = lax.fori_loop(0, moves.sum(), move, store.values)
-    return store._replace(values=values, before=jnp.where(is_shared & moves, own + num_tile, store.before))
+    return store._replace(values=values, before=jnp.where(is_shared & moves, own + size, store.before))
 
 
-def _after_reading(row: chex.Array, value: chex.Array) -> chex.Array:
-    """The same row, as something that depends on a value that was read.
+def _after_reading(place: chex.Array, value: chex.Array) -> chex.Array:
+    """The same place, as something that depends on a value that was read.
 
     Reading must end before writing begins, or the compiler copies the whole store at every step; this tells it so.
     """
-    return row + (value == -jnp.inf).astype(jnp.int32)
+    return place + (value == -jnp.inf).astype(jnp.int32)
 
 
 def _weigh(mask: chex.Array, state: chex.Array) -> chex.Array:

@@ -144,6 +144,7 @@ def tiles():
         np.stack([numbers[i : i + 3, j : j + 3] for i, j in places]),
         np.stack([inside[2 * i : 2 * i + 4, 3 * j : 3 * j + 5] for i, j in places]),
         halo=1,
+        columns=3,
     )
 
 
@@ -183,28 +184,24 @@ def expected_said(layer, before):
 
 
 def enter(store, picture):
-    canvas = jnp.pad(picture, ((0, 1), (0, 2), (0, 0)))
-    apart = jnp.stack([canvas[i : i + 2, j : j + 3] for i in (0, 2, 4) for j in (0, 3, 6)])
-    return routing.enter_tiles(apart, compare, store, tiles())
+    return routing.enter_tiles(jnp.pad(picture, ((0, 1), (0, 2), (0, 0))), compare, store, tiles())
 
 
 def read(store, layer):
     """A layer as a picture; what lies outside is zero."""
-    rows = [np.concatenate([store.layer(layer)[3 * i + j] for j in range(3)], axis=1) for i in range(3)]
-    canvas = np.concatenate(rows)
+    canvas = np.asarray(store.layer(layer, tiles()))
     assert not canvas[HEIGHT:].any()
     assert not canvas[:, WIDTH:].any()
     return canvas[:HEIGHT, :WIDTH]
 
 
-def add_neighbours_everywhere(tiles):
-    """The step on all tiles as one picture: [9, 2, 3, F] -> the same."""
-    canvas = tiles.reshape(3, 3, 2, 3, -1).swapaxes(1, 2).reshape(6, 9, -1)
+def add_neighbours_everywhere(canvas):
+    """The step on all tiles as one picture: [6, 9, F] -> the same."""
     inside = np.pad(np.ones((HEIGHT, WIDTH, 1), bool), ((0, 1), (0, 2), (0, 0)))
     after = add_neighbours(
         jnp.pad(canvas, ((1, 1), (0, 0), (0, 0)))[None], jnp.pad(inside, ((1, 1), (0, 0), (0, 0)))[None]
     )
-    return after.reshape(3, 2, 3, 3, -1).swapaxes(1, 2).reshape(tiles.shape)
+    return after[0]
 
 
 def runner(chunk, calls=None, least=NUM_TILE + 1):
@@ -267,17 +264,32 @@ def test_tiles_without_neighbours_are_pictures_of_their_own(random):
     alone = routing.Tiles(np.full((2, 3, 3), 2), np.pad(np.ones((2, 1, 3), bool), ((0, 0), (1, 1), (1, 1))), 1)
     pictures = random.randint(0, 9, (2, 1, 3, NUM_FEAT)).astype(np.float32)  # a halo is as high as they are
     alone.neighbours[:, 1, 1] = (0, 1)
-    store, said = routing.enter_tiles(pictures, compare, routing.tile_store(2, alone, NUM_FEAT), alone)
+    canvas = pictures.reshape(2, 3, NUM_FEAT)
+    store, said = routing.enter_tiles(canvas, compare, routing.tile_store(2, alone, NUM_FEAT), alone)
     store, _ = routing.packed_tiles(add_neighbours, compare, store, 0, np.array([True, False]), said, alone, 2)
     around = np.pad(pictures[0, 0], ((1, 1), (0, 0)))
-    np.testing.assert_array_equal(store.layer(1)[0][0], 1 + around[:-2] + around[1:-1] + around[2:])
-    np.testing.assert_array_equal(store.layer(1)[1], pictures[1])
+    made = store.layer(1, alone)
+    np.testing.assert_array_equal(made[0], 1 + around[:-2] + around[1:-1] + around[2:])
+    np.testing.assert_array_equal(made[1:], pictures[1])
 
 
 def test_sources_are_the_neighbours_pixels():
     which, place = tiles().sources  # tiles of 2 x 3, a halo of 1
     np.testing.assert_array_equal(which, [[0, 1, 1, 1, 2], [3, 4, 4, 4, 5], [3, 4, 4, 4, 5], [6, 7, 7, 7, 8]])
-    np.testing.assert_array_equal(place, [[5, 3, 4, 5, 3], [2, 0, 1, 2, 0], [5, 3, 4, 5, 3], [2, 0, 1, 2, 0]])
+    rows = [11, 9, 10, 11, 9], [2, 0, 1, 2, 0]  # the lower and the upper row of tiles on a canvas 9 pixels wide
+    np.testing.assert_array_equal(place, [*rows, *rows])
+
+
+def test_places_and_corners_lead_to_every_pixel_of_a_canvas():
+    which, place = tiles().places
+    np.testing.assert_array_equal(tiles().corners[which] + place, np.arange(54).reshape(6, 9))
+    assert tiles().canvas == which.shape == (6, 9)
+    assert tiles().yx(tiles().corners[4] + 2 * 54) == (14, 3)  # the tile in the middle of the third layer
+
+
+def test_tiles_must_fill_their_rows():
+    with pytest.raises(ValueError, match=r"9 tiles do not fill rows of columns \(=2\) tiles"):
+        routing.Tiles(tiles().neighbours, tiles().valid, 1, columns=2)
 
 
 def test_area_is_what_a_tile_has_of_the_picture():

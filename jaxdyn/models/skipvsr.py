@@ -320,7 +320,7 @@ class SkipVSR(BasicVSR):
         def compare(after, before, tile):
             return score_of_tile(gate, after, before, area[tile])
 
-        store, scores = routing.enter_tiles(self._take_apart(x, grid), compare, store, tiles)
+        store, scores = routing.enter_tiles(self._to_canvas(x, grid), compare, store, tiles)
 
         def one_block(number, state):
             store, scores, notes = state
@@ -345,26 +345,25 @@ class SkipVSR(BasicVSR):
         notes = {"scores": jnp.zeros(shape, scores.dtype), "runs": jnp.zeros(shape, bool)}
         store, _, notes = lax.fori_loop(0, self.num_block, one_block, (store, scores, notes))
         notes = jax.tree.map(lambda leaf: leaf.reshape(-1, *grid.shape), notes)  # [M, n_h, n_w]
-        return (self._put_together(store.layer(-1), grid), store), notes
+        return (self._of_canvas(store.layer(-1, tiles), grid), store), notes
 
     def _block_on_all(self, body: chex.ArrayTree, number: chex.Array, grid: patches.Grid, x: chex.Array) -> chex.Array:
-        """A residual block on all tiles as one picture: [N, h, w, F] -> the same."""
-        return self._take_apart(basicvsr.residual_block(body, number, self._put_together(x, grid)), grid)
-
-    def _take_apart(self, x: chex.Array, grid: patches.Grid) -> chex.Array:
-        """The tiles of what travels: [n, p, q, F] -> [N, h, w, F]."""
+        """A residual block on a canvas, the whole of it."""
         if self.tiling == "patches":
-            return x
-        (n_h, n_w), (h, w), num_feat = grid.shape, grid.patch, x.shape[-1]
-        canvas = jnp.pad(x[0], ((0, n_h * h - grid.height), (0, n_w * w - grid.width), (0, 0)))
-        return canvas.reshape(n_h, h, n_w, w, num_feat).swapaxes(1, 2).reshape(-1, h, w, num_feat)
+            return self._to_canvas(basicvsr.residual_block(body, number, self._of_canvas(x, grid)), grid)
+        return block_on_canvas(basicvsr.block_at(body, number), x, (grid.height, grid.width))
 
-    def _put_together(self, tiles: chex.Array, grid: patches.Grid) -> chex.Array:
-        """What travels, of its tiles: [N, h, w, F] -> [n, p, q, F]."""
+    def _to_canvas(self, x: chex.Array, grid: patches.Grid) -> chex.Array:
+        """What travels as a canvas, see `routing.Tiles`: the frame, or patches one below the other; [n, p, q, F]."""
         if self.tiling == "patches":
-            return tiles
-        (n_h, n_w), (h, w), num_feat = grid.shape, grid.patch, tiles.shape[-1]
-        canvas = tiles.reshape(n_h, n_w, h, w, num_feat).swapaxes(1, 2).reshape(n_h * h, n_w * w, num_feat)
+            return x.reshape(-1, *x.shape[2:])
+        height, width = _tiles(grid, self.tiling).canvas
+        return jnp.pad(x[0], ((0, height - grid.height), (0, width - grid.width), (0, 0)))
+
+    def _of_canvas(self, canvas: chex.Array, grid: patches.Grid) -> chex.Array:
+        """What travels, [n, p, q, F]."""
+        if self.tiling == "patches":
+            return canvas.reshape(-1, *grid.patch, canvas.shape[-1])
         return canvas[None, : grid.height, : grid.width]
 
     # Patches
@@ -415,6 +414,15 @@ def block_on_tiles(block: chex.ArrayTree, slab: chex.Array, valid: chex.Array) -
     return jnp.where(valid[:, 2:-2], slab[:, 2:-2] + y, 0.0)
 
 
+def block_on_canvas(block: chex.ArrayTree, x: chex.Array, size: tuple[int, int]) -> chex.Array:
+    """One residual block on a canvas [H', W', F] of which (H, W) are the frame and the rest is zero, as it stays."""
+    inside = np.zeros((*x.shape[:2], 1), bool)
+    inside[: size[0], : size[1]] = True
+    only = lambda y: y if inside.all() else jnp.where(inside, y, 0.0)  # noqa: E731
+    y = only(nn.relu(conv.conv2d(x[None], block["conv1"]["kernel"], block["conv1"]["bias"])))
+    return only(x + conv.conv2d(y, block["conv2"]["kernel"], block["conv2"]["bias"]))[0]
+
+
 def enlarged(grid: patches.Grid) -> patches.Grid:
     """The same grid on the large frame."""
     rows, columns = (tuple(SCALE * start for start in starts) for starts in (grid.rows, grid.columns))
@@ -441,6 +449,7 @@ def _tiles(grid: patches.Grid, tiling: str) -> routing.Tiles:
         np.stack([numbers[i : i + 3, j : j + 3] for i, j in places]),
         np.stack([inside[i * h : (i + 1) * h + 2 * HALO, j * w : (j + 1) * w + 2 * HALO] for i, j in places]),
         HALO,
+        n_w,
     )
 
 
