@@ -221,7 +221,7 @@ class BasicVSR(nn.Module):
             return unless(is_empty, search, frames)
 
         frames = jnp.moveaxis(clip, 1, 0)
-        is_empty = None if is_padding is None else jnp.asarray(is_padding)[:-1] | jnp.asarray(is_padding)[1:]
+        is_empty = None if is_padding is None else is_padding[:-1] | is_padding[1:]
         flows = jnp.moveaxis(lax.map(pair, (frames[:-1], frames[1:], is_empty)), 0, 1)  # [2 B, T - 1, H, W, 2]
         return flows[:batch], flows[batch:]
 
@@ -292,7 +292,7 @@ def propagate(
         return (lax.dynamic_update_index_in_dim(kept, after[0], place, 0), *after), output
 
     given = (frames, jnp.asarray(places[visited], jnp.int32))
-    scan = lax.scan if is_padding is None else functools.partial(scan_some, jnp.asarray(is_padding)[visited])
+    scan = lax.scan if is_padding is None else functools.partial(scan_some, is_padding[visited])
     (kept, *_), outputs = scan(turn, (kept, features, carried), given, reverse=is_backward)
     return kept, outputs
 
@@ -305,6 +305,7 @@ def scan_some(
     num, num_taken = len(is_left_out), (~is_left_out).sum()
     order = jnp.argsort(is_left_out, stable=True)  # those that are taken come first
 
+    @functools.partial(jax.jit, inline=True)  # so that it is traced once, for its shapes and for the loop
     def take(state, index):
         return turn(state, jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), given))
 
@@ -369,6 +370,7 @@ def unless(is_empty: chex.Array | None, run: Callable, given: chex.ArrayTree) ->
     """`run(given)`, unless a scalar known at run time says not to: then zeros. None: it runs."""
     if is_empty is None:
         return run(given)
+    run = jax.jit(run, inline=True)  # traced once, for its shape and for what is computed
     like = jax.eval_shape(run, given)
     return lax.cond(is_empty, lambda _: jnp.zeros(like.shape, like.dtype), run, given)
 
