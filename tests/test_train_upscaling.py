@@ -17,7 +17,7 @@ from jaxdyn.models.basicvsr import BasicVSR
 from jaxdyn.models.spynet import SpyNet
 from train import curriculum, feeds, stages, step, upscaling
 
-VARIANTS = ["published", "small", "small-further", "tiny", "small-bd"]
+VARIANTS = ["published", "small", "small-further", "small-sparse", "tiny", "small-bd"]
 
 
 @pytest.fixture(scope="module")
