@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import itertools
 from pathlib import Path
 
@@ -28,13 +29,19 @@ def names(module) -> list[str]:
     return [*module.BASES, *(f"published-{suffix}" for table in module.SUFFIXES for suffix in table)]
 
 
+@functools.cache
+def shapes_of(model):
+    """Shapes of the parameters; many variants have the same network."""
+    return pretrained.parameter_shapes(model)
+
+
 # Names
 
 
 @pytest.mark.parametrize(("file", "variant"), [(f, v) for f, module in FILES.items() for v in names(module)])
 def test_every_variant_covers_its_network(file, variant):
     config = FILES[file].get_config(variant)
-    shapes = pretrained.parameter_shapes(models.build(config.name, **config.model))
+    shapes = shapes_of(models.build(config.name, **config.model))
     for stage in stages.of_config(config):
         assert sum(jax.tree.leaves(stages.factors(shapes, stage.trains))) > 0
         assert stage.kind in feeds.FEEDS

@@ -183,13 +183,19 @@ def expected_said(layer, before):
     return [1000 * n + sum((layer[at] - before[at]).sum() for at in pixels_of(n)) for n in range(NUM_TILE)]
 
 
+@jax.jit
 def enter(store, picture):
     return routing.enter_tiles(jnp.pad(picture, ((0, 1), (0, 2), (0, 0))), compare, store, tiles())
 
 
+@jax.jit
+def canvas_of(store, layer):
+    return store.layer(layer, tiles())
+
+
 def read(store, layer):
     """A layer as a picture; what lies outside is zero."""
-    canvas = np.asarray(store.layer(layer, tiles()))
+    canvas = np.asarray(canvas_of(store, layer))
     assert not canvas[HEIGHT:].any()
     assert not canvas[:, WIDTH:].any()
     return canvas[:HEIGHT, :WIDTH]
@@ -227,14 +233,14 @@ def runner(chunk, calls=None, least=NUM_TILE + 1):
 def test_packed_tiles_compute_the_chosen_and_compare_all_with_the_picture_before(chunk, least, random):
     """Pictures one after the other, each step with a choice of its own, from no tile to all."""
     calls = []
-    run, begin = runner(chunk, calls, least), jax.jit(enter)
+    run = runner(chunk, calls, least)
     store = routing.tile_store(NUM_STEP + 1, tiles(), NUM_FEAT)
     before = [np.zeros((HEIGHT, WIDTH, NUM_FEAT))] * (NUM_STEP + 1)
     for _ in range(8):
         picture = random.randint(0, 9, (HEIGHT, WIDTH, NUM_FEAT)).astype(np.float32)
         choices = random.rand(NUM_STEP, NUM_TILE) < random.choice([0.0, 0.3, 0.7, 1.0], (NUM_STEP, 1))
         layers = expected_layers(picture, choices)
-        store, said = begin(store, picture)
+        store, said = enter(store, picture)
         np.testing.assert_array_equal(said, expected_said(layers[0], before[0]))
         for layer, chosen in enumerate(choices):
             calls.clear()

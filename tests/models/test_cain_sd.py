@@ -71,25 +71,28 @@ def naive(model, variables, route):
     (frame0, frame1), motion = inputs()
     bound = model.bind(variables)
     grid = model.grid(*SIZE)
-    moved = bound.displace(motion, SIZE)
-    everything = bound.sources(frame0, frame1, moved)
-    exit0 = bound.exit0(frame0, frame1, moved)
+
+    @jax.jit
+    def around():
+        moved = bound.displace(motion, SIZE)
+        return bound.sources(frame0, frame1, moved), bound.exit0(frame0, frame1, moved)
+
+    @functools.partial(jax.jit, static_argnums=(1, 2))
+    def one_patch(source, scale, depth):
+        def groups(features):
+            for g in range(depth):
+                features = cain_sd.cain.residual_group(bound.cain.body, g, features)
+            return features
+
+        return cain_sd.compute_patches(bound.cain.parameters(), bound._upscale(), source, scale, groups)
+
+    everything, exit0 = around()
     out = np.zeros((1, *grid.shape, *grid.patch, 3), np.float32)
     for i, y in enumerate(grid.rows):
         for j, x in enumerate(grid.columns):
             here = (slice(None), slice(y, y + grid.patch[0]), slice(x, x + grid.patch[1]))
             depth, scale = int(route.depth[0, i, j]), SCALES[int(route.scale[0, i, j])]
-            if depth == 0:
-                out[0, i, j] = exit0[here][0]
-                continue
-
-            def groups(features, depth=depth):
-                for g in range(depth):
-                    features = cain_sd.cain.residual_group(bound.cain.body, g, features)
-                return features
-
-            params = bound.cain.parameters()
-            out[0, i, j] = cain_sd.compute_patches(params, bound._upscale(), everything[here], scale, groups)[0]
+            out[0, i, j] = exit0[here][0] if depth == 0 else one_patch(everything[here], scale, depth)[0]
     return patches.merge(jnp.asarray(out), grid)
 
 

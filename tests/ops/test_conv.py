@@ -26,6 +26,23 @@ def reference(x, kernel, stride, padding, dilation, groups):
     )
 
 
+def assert_same(ours, wanted, x, kernel, random, **tolerance):
+    """Two functions of an image and a kernel give the same values and gradients, each compiled as a whole."""
+    seed = random.randn(*jax.eval_shape(wanted, x, kernel).shape).astype(np.float32)
+
+    def run(function):
+        def value_and_gradients(x, kernel, seed):
+            value, pull = jax.vjp(function, x, kernel)
+            return value, pull(seed)
+
+        return jax.jit(value_and_gradients)(x, kernel, seed)
+
+    (got, gradients), (expected, expected_gradients) = run(ours), run(wanted)
+    np.testing.assert_allclose(got, expected, **tolerance)
+    for gradient, right in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient, right, rtol=1e-3, atol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("size", "stride", "padding", "dilation", "groups"),
     [
@@ -50,14 +67,12 @@ def test_values_and_gradients_equal_xla(random, size, stride, padding, dilation,
     def ours(x, kernel):
         return conv.conv2d(x, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
-    expected, pull_expected = jax.vjp(lambda x, k: reference(x, k, stride, padding, dilation, groups), x, kernel)
-    got, pull = jax.vjp(ours, x, kernel)
-    np.testing.assert_allclose(got, expected, atol=1e-4)
-    seed = jnp.asarray(random.randn(*expected.shape), jnp.float32)
-    for gradient, wanted in zip(pull(seed), pull_expected(seed), strict=True):
-        np.testing.assert_allclose(gradient, wanted, rtol=1e-3, atol=2e-3)
+    def wanted(x, kernel):
+        return reference(x, kernel, stride, padding, dilation, groups)
+
+    assert_same(ours, wanted, x, kernel, random, atol=1e-4)
     with conv.analysed():
-        np.testing.assert_allclose(jax.jit(ours)(x, kernel), expected, atol=1e-4)
+        np.testing.assert_allclose(jax.jit(ours)(x, kernel), jax.jit(wanted)(x, kernel), atol=1e-4)
 
 
 @pytest.mark.parametrize("is_slow", [True, False])  # whether Eigen is asked for
@@ -77,12 +92,14 @@ def test_forms_for_cpus_equal_xla(random, monkeypatch, is_slow, padding, size, f
     monkeypatch.setattr(conv, "IS_YNNPACK_SLOW", is_slow)
     x = jnp.asarray(random.randn(2, 11, width, fan), jnp.float32)
     kernel = jnp.asarray(random.randn(size, size, fan, num_out), jnp.float32)
-    expected, pull_expected = jax.vjp(lambda x, k: reference(x, k, 1, padding, dilation, 1), x, kernel)
-    got, pull = jax.vjp(lambda x, k: conv.conv2d(x, k, padding=padding, dilation=dilation), x, kernel)
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
-    seed = jnp.asarray(random.randn(*expected.shape), jnp.float32)
-    for gradient, wanted in zip(pull(seed), pull_expected(seed), strict=True):
-        np.testing.assert_allclose(gradient, wanted, rtol=1e-3, atol=2e-3)
+
+    def ours(x, kernel):
+        return conv.conv2d(x, kernel, padding=padding, dilation=dilation)
+
+    def wanted(x, kernel):
+        return reference(x, kernel, 1, padding, dilation, 1)
+
+    assert_same(ours, wanted, x, kernel, random, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("padding", ["zero", "reflect", "valid", "sides"])
@@ -96,12 +113,10 @@ def test_winograd_equals_xla(random, monkeypatch, padding, height, width):
     def ours(x, kernel):
         return conv.conv2d(x, kernel, padding=padding)
 
-    expected, pull_expected = jax.vjp(lambda x, k: reference(x, k, 1, padding, 1, 1), x, kernel)
-    got, pull = jax.vjp(ours, x, kernel)
-    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=2e-5)
-    seed = jnp.asarray(random.randn(*expected.shape), jnp.float32)
-    for gradient, wanted in zip(pull(seed), pull_expected(seed), strict=True):
-        np.testing.assert_allclose(gradient, wanted, rtol=1e-3, atol=2e-3)
+    def wanted(x, kernel):
+        return reference(x, kernel, 1, padding, 1, 1)
+
+    assert_same(ours, wanted, x, kernel, random, rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize(
