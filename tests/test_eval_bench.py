@@ -34,6 +34,7 @@ from tests.clips import Average, pan, write_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {"num_feat": 8, "num_group": 1, "num_block": 1, "reduction": 4, "motion": "difference", "chunks": (1, 1, 1)}
+TINY |= {"fixed_scale": 0}  # Routes of depth need no CARN-M
 TINY_VSR = {"num_feat": 4, "num_block": 2, "num_hr": 4, "motion": "dis", "tile": 8, "parallel": 1}
 QUESTION = {
     "fields": {},
