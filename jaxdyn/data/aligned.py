@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from jaxdyn.models import fusion
+from jaxdyn.ops import warp
 
 
 def displacements(flows: tuple[np.ndarray, np.ndarray], size: tuple[int, int]) -> np.ndarray:
@@ -34,11 +35,13 @@ def mean(frame0: np.ndarray, frame1: np.ndarray, moved: np.ndarray) -> np.ndarra
     height, width = frame0.shape[:2]
     look = cv2.resize(moved[..., :4], (width, height), interpolation=cv2.INTER_LINEAR)
     grid = pixel_grid(height, width)
+    at = grid + look[..., :2], grid + look[..., 2:]
     read = [
-        cv2.remap(frame, grid + look[..., k : k + 2], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        for frame, k in ((frame0, 0), (frame1, 2))
+        cv2.remap(frame, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for frame, place in zip((frame0, frame1), at, strict=True)
     ]
-    return (read[0].astype(np.float32) + read[1]) / 2
+    first, second = completed(*read, *at, (height, width))
+    return (first.astype(np.float32) + second) / 2
 
 
 def sources_at(
@@ -49,10 +52,20 @@ def sources_at(
     grid = pixel_grid(size, size) + np.array([x, y], np.float32)
     ratio = np.array([moved.shape[1] / frame0.shape[1], moved.shape[0] / frame0.shape[0]], np.float32)
     f10, f01, u, v = np.split(sample(moved, (grid + 0.5) * ratio - 0.5), 4, axis=-1)
-    a0, c0, d0 = (sample(frame0, grid + move) for move in (f10, u, -v))
-    b1, c1, d1 = (sample(frame1, grid + move) for move in (f01, -u, v))
+    pictures = []
+    for move0, move1 in ((f10, f01), (u, -u), (-v, v)):
+        at0, at1 = grid + move0, grid + move1
+        pictures += completed(sample(frame0, at0), sample(frame1, at1), at0, at1, frame0.shape[:2])
     plain = [frame[y : y + size, x : x + size].astype(np.float32) for frame in (frame0, frame1)]
-    return np.concatenate([a0, b1, c0, c1, d0, d1, *plain, 2 * u, 2 * v], axis=-1)
+    return np.concatenate([*pictures, *plain, 2 * u, 2 * v], axis=-1)
+
+
+def completed(
+    first: np.ndarray, second: np.ndarray, at0: np.ndarray, at1: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """`fusion.completed`."""
+    is_in0, is_in1 = warp.is_inside(at0, size), warp.is_inside(at1, size)
+    return np.where(is_in1 & ~is_in0, second, first), np.where(is_in0 & ~is_in1, first, second)
 
 
 def sample(image: np.ndarray, places: np.ndarray) -> np.ndarray:

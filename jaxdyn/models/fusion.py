@@ -11,6 +11,9 @@ to the middle's own pixels (`project`), the candidates for the middle frame are
     f0, f1                                             where nothing moves
     b1, b2                                             exit 0, blurred a little and a little more
 
+What enters or leaves the picture is in one frame only: where one of a pair is read outside of its frame and the other
+inside, the other stands for both (`completed`).
+
 and CAIN says how much of each to take: `exit0 + sum_k w_k (candidate_k - exit0) + r`. The weights w are predicted for
 every second pixel, the rest r for every pixel. Both start at zero. At a reduced scale only w and r are computed small.
 
@@ -90,11 +93,21 @@ def displacements(motion: tuple[chex.Array, chex.Array], size: tuple[int, int]) 
 
 def aligned_pair(frame0: chex.Array, frame1: chex.Array, moved: chex.Array) -> tuple[chex.Array, chex.Array]:
     """A0 and B1, whose mean is exit 0: [B, H, W, 3] x 2, displacements [B, h, w, 8] -> [B, H, W, 3] x 2."""
-    look = stored(resample.resize_bilinear(moved[..., :4], frame0.shape[1:3]))  # [B, H, W, 4]
-    return (
-        warp.backward_warp(frame0, look[..., :2], "border"),
-        warp.backward_warp(frame1, look[..., 2:], "border"),
-    )
+    size = frame0.shape[1:3]
+    look = stored(resample.resize_bilinear(moved[..., :4], size))  # [B, H, W, 4]
+    grid = warp.pixel_grid(*size).astype(look.dtype)
+    at0, at1 = grid + look[..., :2], grid + look[..., 2:]
+    a0, b1 = (stored(warp.sample(f, at, "border")) for f, at in ((frame0, at0), (frame1, at1)))
+    return completed(a0, b1, at0, at1, size)
+
+
+def completed(
+    first: chex.Array, second: chex.Array, at0: chex.Array, at1: chex.Array, size: tuple[int, int]
+) -> tuple[chex.Array, chex.Array]:
+    """A pair of candidates [..., 3] x 2, read at [..., 2] x 2 of frames of (H, W); of pixels where one of them lies
+    outside of its frame and the other inside, both are the one inside."""
+    is_in0, is_in1 = warp.is_inside(at0, size), warp.is_inside(at1, size)  # [..., 1]
+    return jnp.where(is_in1 & ~is_in0, second, first), jnp.where(is_in0 & ~is_in1, first, second)
 
 
 def sources(frame0: chex.Array, frame1: chex.Array, moved: chex.Array) -> chex.Array:
@@ -132,9 +145,10 @@ def sources_at(
         seen = warp.sample(frame, (grid + move).reshape(1, -1, width, 2), "border")
         return seen.reshape(n, height, width, 3)
 
-    a0, c0, d0 = (look(frame0, move) for move in (f10, u, -v))
-    b1, c1, d1 = (look(frame1, move) for move in (f01, -u, v))
-    pictures = [a0, b1, c0, c1, d0, d1]
+    pictures = []
+    for move0, move1 in ((f10, f01), (u, -u), (-v, v)):
+        pair = stored(look(frame0, move0)), stored(look(frame1, move1))
+        pictures += completed(*pair, grid + move0, grid + move1, frame0.shape[1:3])
     pictures += [take(frame0, places, size), take(frame1, places, size)]
     return jnp.concatenate([*pictures, 2 * u, 2 * v], axis=-1)
 

@@ -86,6 +86,21 @@ def backward_warp(image: chex.Array, flow: chex.Array, padding: Padding = "zeros
     return sample(image, pixel_grid(*image.shape[1:3]).astype(flow.dtype) + flow, padding)
 
 
+def is_inside(coords: chex.Array, size: tuple[int, int]) -> chex.Array:
+    """Whether places lie in the area of an image's pixels, half a pixel around their centres.
+
+    Args:
+      coords: [..., 2], in pixels; channel 0 = x. NumPy's arrays as well.
+      size: (H, W) of the image.
+
+    Returns:
+      [..., 1] bool.
+    """
+    x, y = coords[..., :1], coords[..., 1:]
+    height, width = size
+    return (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+
+
 def pixel_grid(height: int, width: int) -> chex.Array:
     """Coordinates of every pixel's centre: [H, W, 2] float32, channel 0 = x."""
     y, x = jnp.meshgrid(jnp.arange(height, dtype=jnp.float32), jnp.arange(width, dtype=jnp.float32), indexing="ij")

@@ -134,8 +134,18 @@ def test_all_skip_is_the_aligned_mean_and_costs_no_network():
     nothing = some_route(model, 0)
     assert not nothing.depth.any()
     flows = [cain_sd.resize_flow(flow, SIZE) / 2 for flow in (flow10, flow01)]
-    aligned = [warp.backward_warp(f, flow, "border") for f, flow in zip((frame0, frame1), flows, strict=True)]
-    np.testing.assert_allclose(run["packed"](nothing), (aligned[0] + aligned[1]) / 2, atol=1e-5)
+    aligned = [np.array(warp.backward_warp(*pair, "border"))[0] for pair in zip((frame0, frame1), flows, strict=True)]
+    places = [np.asarray(warp.pixel_grid(*SIZE) + flow[0]) for flow in flows]
+    num_alone = 0
+    for y, x in np.ndindex(*SIZE):  # what one frame alone shows is that frame's
+        sees = [
+            bool((place[y, x] >= -0.5).all() and (place[y, x] <= np.array(SIZE[::-1]) - 0.5).all()) for place in places
+        ]
+        if sees[0] != sees[1]:
+            aligned[sees.index(False)][y, x] = aligned[sees.index(True)][y, x]
+            num_alone += 1
+    assert 0 < num_alone < 500
+    np.testing.assert_allclose(run["packed"](nothing)[0], (aligned[0] + aligned[1]) / 2, atol=1e-5)
 
 
 def test_the_finders_decide_and_learn_by_straight_through():
@@ -195,6 +205,19 @@ def test_project_solves_its_equation(random):
     here = np.stack([x, y], -1)[None] - np.asarray(u) / 2
     wanted = np.stack([3 + 0.05 * here[..., 0], -2 + 0.03 * here[..., 1]], -1)
     np.testing.assert_allclose(u[:, 8:-8, 8:-8], wanted[:, 8:-8, 8:-8], atol=1e-3)
+
+
+def test_a_moving_camera_shows_the_middle_up_to_its_borders(random):
+    """A view that slides by 6 px: what only one frame shows is taken from it, by every candidate."""
+    scene = random.rand(40, 60, 3).astype(np.float32)
+    frame0, middle, frame1 = (scene[None, :, x : x + 54] for x in (0, 3, 6))
+    flow = np.broadcast_to(np.float32([6, 0]), (1, 40, 54, 2))
+    moved = fusion.displacements((-flow, flow), (40, 54))
+    stack = np.asarray(fusion.sources(frame0, frame1, moved))
+    for number, name in enumerate(fusion.NAMES[:6]):
+        np.testing.assert_allclose(stack[..., 3 * number : 3 * number + 3], middle, atol=1e-6, err_msg=name)
+    for picture in fusion.aligned_pair(frame0, frame1, moved):
+        np.testing.assert_allclose(picture, middle, atol=1e-6)
 
 
 def test_sources_of_a_patch_are_a_crop_of_the_frames(random):
