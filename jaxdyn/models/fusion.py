@@ -97,8 +97,8 @@ def aligned_pair(frame0: chex.Array, frame1: chex.Array, moved: chex.Array) -> t
     look = stored(resample.resize_bilinear(moved[..., :4], size))  # [B, H, W, 4]
     grid = warp.pixel_grid(*size).astype(look.dtype)
     at0, at1 = grid + look[..., :2], grid + look[..., 2:]
-    a0, b1 = (stored(warp.sample(f, at, "border")) for f, at in ((frame0, at0), (frame1, at1)))
-    return completed(a0, b1, at0, at1, size)
+    seen = [warp.sample(frame, at, "border") for frame, at in ((frame0, at0), (frame1, at1))]
+    return completed(*jnp.split(stored(jnp.concatenate(seen, axis=-1)), 2, axis=-1), at0, at1, size)
 
 
 def completed(
@@ -141,14 +141,15 @@ def sources_at(
     f10, f01, u, v = jnp.split(cut, 4, axis=-1)
     n, (height, width) = places.shape[0], size
 
-    def look(frame, move):  # [N, P_h, P_w, 3]
-        seen = warp.sample(frame, (grid + move).reshape(1, -1, width, 2), "border")
-        return seen.reshape(n, height, width, 3)
+    def look(frame, at):  # [N, P_h, P_w, 3]
+        return warp.sample(frame, at.reshape(1, -1, width, 2), "border").reshape(n, height, width, 3)
 
+    at = [grid + move for move in (f10, f01, u, -u, -v, v)]  # in frame 0 and in frame 1, pair by pair
+    seen = [look(frame, place) for frame, place in zip((frame0, frame1) * 3, at, strict=True)]
+    seen = jnp.split(stored(jnp.concatenate(seen, axis=-1)), 6, axis=-1)
     pictures = []
-    for move0, move1 in ((f10, f01), (u, -u), (-v, v)):
-        pair = stored(look(frame0, move0)), stored(look(frame1, move1))
-        pictures += completed(*pair, grid + move0, grid + move1, frame0.shape[1:3])
+    for k in (0, 2, 4):
+        pictures += completed(*seen[k : k + 2], *at[k : k + 2], frame0.shape[1:3])
     pictures += [take(frame0, places, size), take(frame1, places, size)]
     return jnp.concatenate([*pictures, 2 * u, 2 * v], axis=-1)
 
