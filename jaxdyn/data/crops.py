@@ -49,7 +49,7 @@ class Recipe:
     @property
     def name(self) -> str:
         """A name that differs where a value does."""
-        return cache.name_of("crops", self)
+        return cache.name_of("completed-crops", self)  # not "crops", whose candidates did not complete each other
 
 
 @dataclasses.dataclass(frozen=True)
