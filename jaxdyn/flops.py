@@ -107,13 +107,16 @@ def _dense_cain(num_feat: int, num_group: int, num_block: int, reduction: int, h
 
 # The dynamic network
 
+ONCE = ("flow", "finders", "alignment", "exit 0", "merge")
+"""Stages that a frame has once, and not once for each patch."""
+
 
 @functools.cache
 def cain_sd_stages(model: cain_sd.CainSD, height: int, width: int) -> dict[str, Stage]:
     """The cost of each part of CAIN-SD on one frame: the router's once, the others for one patch.
 
-    Keys: "flow" (both directions), "finders", "alignment", "merge"; for each scale s "ends s" (scaling, head, tail),
-    "group s" and, where CARN-M brings patches back, "carn_m s". Parts that a configuration lacks are absent.
+    Keys: "flow" (both directions), "finders", "alignment", "exit 0", "merge"; for each scale s "ends s" (scaling, head,
+    tail), "group s" and, where CARN-M brings patches back, "carn_m s". Parts that a configuration lacks are absent.
     """
     grid = model.grid(height, width)
     frame = _spec(1, height, width, 3)
@@ -135,14 +138,14 @@ def cain_sd_stages(model: cain_sd.CainSD, height: int, width: int) -> dict[str, 
         return m.find(small0, small1, motion, grid)
 
     stages["finders"] = part("finders", finders, frame, frame, flows)
+    field = _spec(*small.shape[:3], 8)
     if model.is_aligned:
-        aligned = lambda m, a, b, motion: m.exit0(a, b, m.displace(motion, (height, width)))  # noqa: E731
-        stages["alignment"] = part("alignment", aligned, frame, frame, flows)
+        stages["alignment"] = part("alignment", lambda m, motion: m.displace(motion, (height, width)), flows)
+        stages["exit 0"] = part("exit 0", lambda m, a, b, moved: m.exit0(a, b, moved), frame, frame, field)
     pieces = _spec(1, *grid.shape, *grid.patch, 3)
     stages["merge"] = measure("merge", lambda p: patches.merge(p, grid), pieces)
 
     stack = _spec(1, *grid.patch, fusion.NUM_SOURCE if model.is_aligned else 6)
-    field = _spec(*small.shape[:3], 8)
     for scale in SCALES:
         sides = [math.ceil(math.ceil(side / scale) / cain.SHUFFLE) for side in grid.patch]
         small_patch = _spec(1, *(math.ceil(side / scale) for side in grid.patch), 3)
@@ -181,7 +184,8 @@ def route_cost(model: cain_sd.CainSD, route: Route, height: int, width: int, is_
     scale, depth = np.asarray(route.scale).reshape(-1), np.asarray(route.depth).reshape(-1)
     batch = route.shape[0]
     idle = (("finders",) if model.is_aligned else ("finders", "flow")) if is_given else ()
-    once = [name for name in ("flow", "finders", "alignment", "merge") if name in stages and name not in idle]
+    idle += () if (depth == 0).any() else ("exit 0",)
+    once = [name for name in ONCE if name in stages and name not in idle]
     counted = [_times(stages[name], batch) for name in once]
     for index, factor in enumerate(SCALES):
         levels = np.where(scale == index, depth, 0)
@@ -197,9 +201,8 @@ def masked_cost(model: cain_sd.CainSD, height: int, width: int) -> Cost:
     """What masked execution of a frame costs: every patch at every scale to the deepest exit."""
     stages = cain_sd_stages(model, height, width)
     num_patch = math.prod(model.grid(height, width).shape)
-    once = ("flow", "finders", "alignment", "merge")
     turns = {
-        name: num_patch * (model.num_group if name.startswith("group") else 1) for name in stages if name not in once
+        name: num_patch * (model.num_group if name.startswith("group") else 1) for name in stages if name not in ONCE
     }
     return Cost(tuple(_times(stage, turns.get(name, 1)) for name, stage in stages.items()))
 

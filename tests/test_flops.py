@@ -79,7 +79,7 @@ def test_a_routes_cost_is_the_sum_of_what_it_selects(model):
     shape = (1, *model.grid(50, 70).shape)
     random = np.random.RandomState(0)
     route = Route(random.randint(0, 3, shape).astype(np.int32), random.randint(0, 4, shape).astype(np.int32))
-    total = sum(stages[name].flops for name in ("finders", "alignment", "merge"))
+    total = sum(stages[name].flops for name in ("finders", "alignment", "exit 0", "merge"))
     for scale, depth in zip(route.scale.ravel(), route.depth.ravel(), strict=True):
         if depth:
             total += stages[f"ends {2**scale}"].flops + depth * stages[f"group {2**scale}"].flops
@@ -91,7 +91,16 @@ def test_nothing_selected_costs_the_router_only(model):
     shape = (1, *model.grid(50, 70).shape)
     nothing = Route(np.zeros(shape, np.int32), np.zeros(shape, np.int32))
     cost = flops.route_cost(model, nothing, 50, 70)
-    assert {stage.name for stage in cost.stages} == {"finders", "alignment", "merge"}
+    assert {stage.name for stage in cost.stages} == {"finders", "alignment", "exit 0", "merge"}
+
+
+def test_exit_0_costs_where_a_patch_takes_it(model):
+    shape = (1, *model.grid(50, 70).shape)
+    depth = np.ones(shape, np.int32)
+    names = lambda: {stage.name for stage in flops.route_cost(model, Route(0 * depth, depth), 50, 70).stages}  # noqa: E731
+    assert "exit 0" not in names()
+    depth[0, 0, 0] = 0
+    assert "exit 0" in names()
 
 
 def test_a_cost_adds_up_and_leaves_out_what_is_excluded():

@@ -193,10 +193,9 @@ class CainSD(nn.Module):
         decision = self.decide(found, route, (batch, *grid.shape))  # a Route, and masks that say the same
 
         moved = self.displace(motion, (height, width))  # [B, h, w, 8], None unless aligned
-        exit0 = self.exit0(frame0, frame1, moved)  # [B, H, W, 3]
-        computed = self.execute(frame0, frame1, moved, exit0, decision, execution)  # [N, P_h, P_w, 3]
+        computed = self.execute(frame0, frame1, moved, decision, execution)  # [N, P_h, P_w, 3]
         frame = patches.merge(computed.reshape(batch, *grid.shape, *computed.shape[1:]), grid)  # [B, H, W, 3]
-        return frame, {**found, **decision, "motion": motion, "exit0": exit0}
+        return frame, {**found, **decision, "motion": motion, "exit0": self.exit0(frame0, frame1, moved)}
 
     # The router
 
@@ -297,24 +296,26 @@ class CainSD(nn.Module):
         frame0: chex.Array,
         frame1: chex.Array,
         moved: chex.Array | None,
-        exit0: chex.Array,
         decision: dict,
         execution: Execution,
     ) -> chex.Array:
         """Eq. 10: every patch at its scale, to its exit, back to its size. Frames [B, H, W, 3] -> patches [N, P_h,
         P_w, 3].
 
-        Patches of exit 0 keep `exit0`. Packed execution cuts out, aligns and computes the others only.
+        Patches of exit 0 keep `exit0`. Packed execution cuts out, aligns and computes the others only, and exit 0 where
+        a patch takes it.
         """
         params = self.cain.parameters()
         batch, height, width, _ = frame0.shape
         grid = self.grid(height, width)
-        untouched = _flat(patches.split(exit0, grid))  # [N, P_h, P_w, 3]
         upscale = self._upscale()
         compute = functools.partial(compute_patches, params, upscale)
 
         def step(turn, x):
             return cain.residual_group(params["body"], turn, x)
+
+        def untouched():
+            return _flat(patches.split(self.exit0(frame0, frame1, moved), grid))  # [N, P_h, P_w, 3]
 
         if execution == "masked":
             stack = _flat(patches.split(self.sources(frame0, frame1, moved), grid))  # [N, P_h, P_w, S]
@@ -325,13 +326,14 @@ class CainSD(nn.Module):
             paths = [compute(stack, scale, lambda first: routing.masked(step, first, depth_mask)) for scale in SCALES]
             computed = sum(mask[:, None, None, None] * path for mask, path in zip(scale_mask.T, paths, strict=True))
             skips = depth_mask[:, 0, None, None, None]
-            return skips * untouched + (1 - skips) * computed
+            return skips * untouched() + (1 - skips) * computed
 
         places = jnp.asarray(
             [(b, y, x) for b in range(batch) for y in grid.rows for x in grid.columns], jnp.int32
         )  # [N, 3]
-        output, route = untouched, decision["route"]
-        scale, depth = route.scale.reshape(-1), route.depth.reshape(-1)
+        scale, depth = (choice.reshape(-1) for choice in (decision["route"].scale, decision["route"].depth))
+        like = jax.eval_shape(untouched)
+        output = lax.cond((depth == 0).any(), untouched, lambda: jnp.zeros(like.shape, like.dtype))
         window = min(routing.WINDOW, max(ALIGNED_WINDOW, *self.chunks)) if self.is_aligned else routing.WINDOW
         for index, factor in enumerate(SCALES):
 
