@@ -331,7 +331,8 @@ class CainSD(nn.Module):
         places = jnp.asarray(
             [(b, y, x) for b in range(batch) for y in grid.rows for x in grid.columns], jnp.int32
         )  # [N, 3]
-        scale, depth = (choice.reshape(-1) for choice in (decision["route"].scale, decision["route"].depth))
+        route = decision["route"]
+        scale, depth = route.scale.reshape(-1), route.depth.reshape(-1)
         like = jax.eval_shape(untouched)
         output = lax.cond((depth == 0).any(), untouched, lambda: jnp.zeros(like.shape, like.dtype))
         window = min(routing.WINDOW, max(ALIGNED_WINDOW, *self.chunks)) if self.is_aligned else routing.WINDOW

@@ -11,11 +11,11 @@ to the middle's own pixels (`project`), the candidates for the middle frame are
     f0, f1                                             where nothing moves
     b1, b2                                             exit 0, blurred a little and a little more
 
-What enters or leaves the picture is in one frame only: where one of a pair is read outside of its frame and the other
-inside, the other stands for both (`completed`).
-
 and CAIN says how much of each to take: `exit0 + sum_k w_k (candidate_k - exit0) + r`. The weights w are predicted for
 every second pixel, the rest r for every pixel. Both start at zero. At a reduced scale only w and r are computed small.
+
+What enters or leaves the picture is in one frame only: where one of a pair is read outside of its frame and the other
+inside, the other stands for both (`completed`).
 
 Axes: N patches, P sides, K candidates with a weight.
 """
