@@ -10,7 +10,7 @@ small: 64 features, 5 groups of 2 blocks, 1.4 M parameters; motion-aligned, exit
 cores shared with other work: 12 minutes to cut crops, 55 for stage 1, 11 for the table of errors, 5 for the finders.
 The weights in the package took 1000 steps of stage 1 with rate 1e-3 and a schedule for 3500 before these values, and
 500 of the finders' 1500 steps, with motion that was not refined (`motion.dis`). Mean RGB PSNR on ../shared/video/val:
-exit 0 31.34, exit 5 31.75, dynamic 31.73 dB at 20 % of the dense FLOPs; Middlebury 34.36, 34.79, 34.75 dB
+exit 0 31.41, exit 5 31.84, dynamic 31.82 dB at 20 % of the dense FLOPs; Middlebury 34.41, 34.84, 34.81 dB
 (python -m eval.main --protocol clips or middlebury).
 
 small-cain-sd, small-cain-s, small-cain-d: the paper's networks at that size, to test its claims (`eval.claims`): not
