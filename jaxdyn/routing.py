@@ -193,6 +193,15 @@ def in_chunks(number: chex.Array, chunk: int, run: Callable, carry: chex.ArrayTr
     return carry
 
 
+def unless(is_empty: chex.Array | None, run: Callable, given: chex.ArrayTree) -> chex.Array:
+    """`run(given)`, unless a scalar known at run time says not to: then zeros. None: it runs."""
+    if is_empty is None:
+        return run(given)
+    run = jax.jit(run, inline=True)  # traced once, for its shape and for what is computed
+    like = jax.eval_shape(run, given)
+    return lax.cond(is_empty, lambda _: jnp.zeros(like.shape, like.dtype), run, given)
+
+
 def _one_chunk(run, first, size, turn, carry):
     return run(first + turn * size, size, carry)
 

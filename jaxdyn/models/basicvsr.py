@@ -24,6 +24,7 @@ from flax import linen as nn
 from jax import lax
 
 from jaxdyn import motion as host_motion
+from jaxdyn import routing
 from jaxdyn.models.spynet import SpyNet
 from jaxdyn.ops import conv, resample, shuffle
 from jaxdyn.ops.warp import backward_warp
@@ -218,7 +219,7 @@ class BasicVSR(nn.Module):
 
         def pair(given):  # one pair of frames at a time bounds the memory
             *frames, is_empty = given
-            return unless(is_empty, search, frames)
+            return routing.unless(is_empty, search, frames)
 
         frames = jnp.moveaxis(clip, 1, 0)
         is_empty = None if is_padding is None else is_padding[:-1] | is_padding[1:]
@@ -361,18 +362,9 @@ def upsample_all(
 
     def one(frame_and_padding):
         frame, is_empty = frame_and_padding
-        return unless(is_empty, lambda frame: run(*frame), frame)
+        return routing.unless(is_empty, lambda frame: run(*frame), frame)
 
     return jnp.moveaxis(lax.map(one, (frames, is_padding)), 0, 1)
-
-
-def unless(is_empty: chex.Array | None, run: Callable, given: chex.ArrayTree) -> chex.Array:
-    """`run(given)`, unless a scalar known at run time says not to: then zeros. None: it runs."""
-    if is_empty is None:
-        return run(given)
-    run = jax.jit(run, inline=True)  # traced once, for its shape and for what is computed
-    like = jax.eval_shape(run, given)
-    return lax.cond(is_empty, lambda _: jnp.zeros(like.shape, like.dtype), run, given)
 
 
 def first_frames(clip: chex.Array, starts: chex.Array | None) -> tuple[chex.Array, chex.Array]:

@@ -314,8 +314,8 @@ class CainSD(nn.Module):
         def step(turn, x):
             return cain.residual_group(params["body"], turn, x)
 
-        def untouched():
-            return _flat(patches.split(self.exit0(frame0, frame1, moved), grid))  # [N, P_h, P_w, 3]
+        def untouched(given):
+            return _flat(patches.split(self.exit0(*given), grid))  # [N, P_h, P_w, 3]
 
         if execution == "masked":
             stack = _flat(patches.split(self.sources(frame0, frame1, moved), grid))  # [N, P_h, P_w, S]
@@ -326,15 +326,14 @@ class CainSD(nn.Module):
             paths = [compute(stack, scale, lambda first: routing.masked(step, first, depth_mask)) for scale in SCALES]
             computed = sum(mask[:, None, None, None] * path for mask, path in zip(scale_mask.T, paths, strict=True))
             skips = depth_mask[:, 0, None, None, None]
-            return skips * untouched() + (1 - skips) * computed
+            return skips * untouched((frame0, frame1, moved)) + (1 - skips) * computed
 
         places = jnp.asarray(
             [(b, y, x) for b in range(batch) for y in grid.rows for x in grid.columns], jnp.int32
         )  # [N, 3]
         route = decision["route"]
         scale, depth = route.scale.reshape(-1), route.depth.reshape(-1)
-        like = jax.eval_shape(untouched)
-        output = lax.cond((depth == 0).any(), untouched, lambda: jnp.zeros(like.shape, like.dtype))
+        output = routing.unless((depth > 0).all(), untouched, (frame0, frame1, moved))
         window = min(routing.WINDOW, max(ALIGNED_WINDOW, *self.chunks)) if self.is_aligned else routing.WINDOW
         for index, factor in enumerate(SCALES):
 
